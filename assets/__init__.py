@@ -1,0 +1,1 @@
+"""The Dagster deployment: assets, checks, partitions, schedule, resources and the command line."""

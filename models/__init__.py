@@ -1,0 +1,1 @@
+"""What learns and ranks. Knows arrays and item numbers, nothing of tables or orchestration."""

@@ -1,0 +1,1 @@
+"""Tables in, tables out: the data transforms and the engine that runs them."""

@@ -1,0 +1,300 @@
+"""Settings: one TOML file, read by frozen models that refuse unknown keys and name the nearest valid one.
+
+Each section is handed to the transforms that need it; the layer above only loads the file.
+"""
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pipelines.errors import InputError
+
+
+class Section(BaseModel):
+    """A part of the settings: frozen, and nothing in it is unknown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Format(Section):
+    """How raw files are written: the compression is told by the suffix (.gz, .xz, .zst)."""
+
+    format: Literal["csv", "json", "parquet"]
+    delimiter: str = Field(",", min_length=1, max_length=1)
+
+
+class EventType(Section):
+    """One kind of event. The first one whose ``when_*`` applies is taken."""
+
+    name: str = Field(min_length=1)
+    weight: float = Field(1.0, ge=0)
+    when_column: str = ""
+    when_matches: str = ""
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> "EventType":
+        if bool(self.when_column) != bool(self.when_matches):
+            raise ValueError("when_column and when_matches go together")
+        return self
+
+
+class RejectRule(Section):
+    """Rows whose ``column`` matches the regular expression go to quarantine with this reason."""
+
+    reason: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    column: str
+    matches: str
+    event_types: tuple[str, ...] = ()
+
+
+class EventColumns(Section):
+    """Which raw column holds what. For JSON a dotted path reaches into objects. Empty: the log has none."""
+
+    item: str = Field(min_length=1)
+    time: str = Field(min_length=1)
+    user: str = ""
+    session: str = ""
+    event_type: str = ""
+
+    @model_validator(mode="after")
+    def _someone_acts(self) -> "EventColumns":
+        if not (self.user or self.session):
+            raise ValueError("map user, session or both: otherwise no event belongs to anybody")
+        return self
+
+
+class ItemColumns(Section):
+    """Which raw column holds which property of an item. Empty: there is none."""
+
+    title: str = ""
+    description: str = ""
+    category: str = ""
+    brand: str = ""
+    price: str = ""
+
+
+class CatalogueColumns(ItemColumns):
+    """Columns of the catalogue: the item's id, its properties, and free attributes by name."""
+
+    id: str = Field(min_length=1)
+    attributes: dict[str, str] = Field(default_factory=dict)
+
+
+class Events(Format):
+    """The raw logs."""
+
+    path: str
+    columns: EventColumns
+    item_columns: ItemColumns = ItemColumns()
+    event_types: tuple[EventType, ...] = (EventType(name="event"),)
+    reject: tuple[RejectRule, ...] = ()
+    time_format: str = "iso"
+    time_zone: str = "UTC"
+    without_user: Literal["session", "quarantine"] = "session"
+    identical_rows: Literal["keep", "quarantine"] = "keep"
+    lateness_days: int = Field(3, ge=0)
+
+    @field_validator("path")
+    @classmethod
+    def _day_in_path(cls, path: str) -> str:
+        return _require_day(path)
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, zone: str) -> str:
+        return _require_zone(zone)
+
+    @model_validator(mode="after")
+    def _event_types_fit(self) -> "Events":
+        names = [kind.name for kind in self.event_types]
+        if len(set(names)) != len(names):
+            raise ValueError(f"event_types: names repeat: {names}")
+        unknown = sorted({name for rule in self.reject for name in rule.event_types} - set(names))
+        if unknown:
+            raise ValueError(f"reject: event_types {unknown} are not among {names}")
+        if not self.columns.event_type and not any(not kind.when_column for kind in self.event_types):
+            raise ValueError("without columns.event_type, one event type must have no when_column: it takes the rest")
+        return self
+
+
+class Catalogue(Format):
+    """The item metadata files. The newest file that is not later than the night is the catalogue of the night."""
+
+    path: str
+    columns: CatalogueColumns
+    category_separator: str = ">"
+    unknown_items: Literal["keep", "quarantine"] = "quarantine"
+
+    @field_validator("path")
+    @classmethod
+    def _day_in_path(cls, path: str) -> str:
+        return _require_day(path)
+
+
+class Nights(Section):
+    """Which days are nights, and when the schedule runs."""
+
+    time_zone: str = "UTC"
+    session_gap_minutes: float = Field(30, gt=0, le=1440)
+    run_last: int = Field(2, ge=1)
+    schedule: str = "30 2 * * *"
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, zone: str) -> str:
+        return _require_zone(zone)
+
+
+class Statistics(Section):
+    """How frequency, uniformity and vocabulary are computed (UniRec, arXiv 2406.18470, with the default repaired)."""
+
+    frequent_share: float = Field(0.3, gt=0, le=1)
+    uniform_share: float = Field(0.4, gt=0, le=1)
+    time_granularity: Literal["second", "day"] = "second"
+    min_token_items: int = Field(2, ge=1)
+
+
+class Training(Section):
+    """What the models learn from, and which models there are: name to preset."""
+
+    window_days: int = Field(365, ge=3)
+    max_events: int = Field(1000, ge=2)
+    models: dict[str, Literal["tiny", "small", "paper"]] = Field(
+        default_factory=lambda: {"popular": "tiny", "markov": "tiny", "itemknn": "tiny", "sasrec": "tiny"}, min_length=1
+    )
+    seed: int = Field(7, ge=0)
+
+
+class Recommendations(Section):
+    """What is published for whom."""
+
+    k: int = Field(20, ge=1, le=1000)
+    related_k: int = Field(10, ge=1, le=1000)
+    active_days: int = Field(90, ge=1)
+    exclude_seen: bool = False
+    serve: str = "sasrec"
+
+
+class Validation(Section):
+    """Limits of the checkpoints; each share is of the rows of one night."""
+
+    max_quarantine_share: float = Field(0.05, ge=0, le=1)
+    quarantine_shares: dict[str, float] = Field(default_factory=dict)
+    min_quarantined_rows: int = Field(20, ge=0)
+    max_anonymous_share: float = Field(0.9, ge=0, le=1)
+    max_unpriced_share: float = Field(0.5, ge=0, le=1)
+
+
+class Store(Section):
+    """Where the tables lie, and what DuckDB may use."""
+
+    root: str = "store"
+    memory_limit: str = Field("2GB", pattern=r"^\d+(\.\d+)? ?[KMG]i?B$")
+    threads: int = Field(2, ge=1)
+
+
+class Settings(Section):
+    """All settings of one deployment."""
+
+    events: Events
+    catalogue: Catalogue | None = None
+    nights: Nights = Nights()
+    statistics: Statistics = Statistics()
+    training: Training = Training()
+    recommendations: Recommendations = Recommendations()
+    validation: Validation = Validation()
+    store: Store = Store()
+    engine: Literal["local"] = "local"
+    folder: Path = Field(Path("."), exclude=True)
+
+    @model_validator(mode="after")
+    def _served_model_is_trained(self) -> "Settings":
+        if self.recommendations.serve not in self.training.models:
+            raise ValueError(
+                f"recommendations.serve is {self.recommendations.serve!r}, allowed: {sorted(self.training.models)}"
+            )
+        return self
+
+    @property
+    def store_root(self) -> Path:
+        """Absolute folder of the store."""
+        return (self.folder / self.store.root).resolve()
+
+
+def load_settings(path: Path) -> Settings:
+    """Read a settings file; relative paths in it start from its own folder.
+
+    Raises ``InputError`` for a missing file, broken TOML, an unknown key or a wrong value.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(
+            "the settings file does not exist",
+            where=path.resolve(),
+            value=path,
+            allowed="an existing TOML file",
+            fix="pass its path: make run CONFIG=configs/sample_shop.toml",
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            "the settings file is no TOML", where=path, value=error, allowed="TOML 1.0 in UTF-8", fix="mend that line"
+        ) from error
+    try:
+        return Settings.model_validate({"folder": path.resolve().parent} | raw)
+    except ValidationError as error:
+        raise _explain(error, path) from error
+
+
+def _explain(error: ValidationError, path: Path) -> InputError:
+    """Turn pydantic's first complaint into ours, with the nearest valid key."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the file"
+    if first["type"] != "extra_forbidden":
+        return InputError(
+            f"wrong setting {where}", where=path, value=first["input"], allowed=first["msg"], fix=f"change {where}"
+        )
+    valid = _keys_at(Settings, first["loc"][:-1])
+    nearest = difflib.get_close_matches(str(first["loc"][-1]), valid, n=1, cutoff=0.4)
+    return InputError(
+        f"unknown setting {where}",
+        where=path,
+        value=first["input"],
+        allowed=", ".join(sorted(valid)),
+        fix=f"did you mean {nearest[0]}?" if nearest else "remove it",
+    )
+
+
+def _keys_at(model: Any, loc: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields of the section at ``loc``; list positions in it are skipped."""
+    for part in loc:
+        if isinstance(part, str) and part in model.model_fields:
+            model = _section_of(model.model_fields[part].annotation)
+    return [name for name in model.model_fields if name != "folder"]
+
+
+def _section_of(annotation: Any) -> Any:
+    """The settings section inside an annotation such as ``tuple[EventType, ...]`` or ``Catalogue | None``."""
+    inner = getattr(annotation, "__args__", ())
+    return next((a for a in (annotation, *inner) if isinstance(a, type) and issubclass(a, Section)), annotation)
+
+
+def _require_day(path: str) -> str:
+    if len(re.findall(r"\{day(?::[^}]*)?\}", path)) != 1:
+        raise ValueError(
+            "needs {day} once, where the day stands in the file name, such as logs/{day}.csv "
+            "or logs/events-{day:%Y%m%d}*.jsonl.gz"
+        )
+    return path
+
+
+def _require_zone(zone: str) -> str:
+    if zone not in available_timezones():
+        nearest = difflib.get_close_matches(zone, available_timezones(), n=1)
+        raise ValueError("an IANA time zone" + (f", did you mean {nearest[0]}?" if nearest else ""))
+    return ZoneInfo(zone).key
