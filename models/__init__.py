@@ -1,1 +1,1 @@
-"""What learns and ranks. Knows arrays and item numbers, nothing of tables or orchestration."""
+"""What learns and ranks: arrays and item numbers in, ranked item numbers out."""

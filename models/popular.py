@@ -1,0 +1,76 @@
+"""Popularity: the items with most events lately, the same list for everyone. The first floor and the last fallback.
+
+Events may be weighted by age with a half-life, so that last night counts more than last month.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import NonNegativeFloat
+
+from models.recommender import Capabilities, FitReport, ModelConfig, Recommender, StepRecord, Validation, one_pass
+from models.sequences import Sequences
+
+SECONDS_PER_DAY = 86_400
+
+
+class PopularConfig(ModelConfig):
+    """Which events count: those of the last `window_days` before the newest one (0: all of them).
+
+    half_life_days: age at which an event counts half (0: age does not matter).
+    """
+
+    window_days: NonNegativeFloat = 0
+    half_life_days: NonNegativeFloat = 0
+
+
+class Popular(Recommender[PopularConfig]):
+    """Ranks by weighted event counts; ties by the counts of the whole training part, then item number."""
+
+    name = "popular"
+    label = "Popular"
+    capabilities = Capabilities(trains_without_gradient=True, uses_times=True)
+    Config = PopularConfig
+    presets: ClassVar[Mapping[str, ModelConfig]] = {
+        "tiny": PopularConfig(window_days=30),
+        "small": PopularConfig(window_days=30),
+        "paper": PopularConfig(),
+    }
+
+    def learn(
+        self, train: Sequences, validation: Validation | None, *, seed: int, on_step: Callable[[StepRecord], None]
+    ) -> FitReport:
+        """Count the events of every item."""
+        started = time.perf_counter()
+        known = train.without_unknown()
+        totals = np.bincount(known.items, minlength=self.num_items)
+        counts = np.bincount(known.items, weights=self._event_weights(known.times), minlength=self.num_items)
+        # The order is settled in float64: float32 scores may only add ties to it, never turn it round.
+        self._order = np.lexsort((-totals, -counts)).astype(np.int32)
+        self._scores = (counts / counts.sum()).astype(np.float32)
+        return one_pass(self.config, time.perf_counter() - started, on_step)
+
+    def _event_weights(self, times: NDArray[np.int64]) -> NDArray[np.float64]:
+        age_days = (times.max() - times) / SECONDS_PER_DAY
+        window_days, half_life_days = self.config.window_days, self.config.half_life_days
+        weights = np.exp2(-age_days / half_life_days) if half_life_days else np.ones(len(times))
+        return np.where(age_days <= window_days, weights, 0.0) if window_days else weights
+
+    def scores(self, histories: Sequences) -> NDArray[np.float32]:
+        """Return the share of weighted events of every item, for each history alike."""
+        return np.tile(self._scores, (len(histories), 1))
+
+    def tie_order(self) -> NDArray[np.int32]:
+        """Return the items by unrounded count, then by all their events, then by number."""
+        return self._order
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return the scores and the order of the items."""
+        return {"scores": self._scores, "order": self._order}
+
+    def adopt(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take over scores and order."""
+        self._scores, self._order = state["scores"], state["order"]

@@ -1,0 +1,215 @@
+"""The interface that every model fulfils, so that the pipeline, the report and the tests need not know which it is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from models.sequences import FIRST_ITEM, Sequences
+from models.suggestion import suggestion
+from models.topk import top_k
+
+CHUNK_BYTES = 2**28  # memory of one block of subjects x items while it is ranked
+CELL_BYTES = 32  # per cell: the scores, the copy that partitions them, masks, and the model's own intermediate result
+
+
+class ModelConfig(BaseModel):
+    """Hyper-parameters of a model: frozen, and a key that does not exist is refused with the nearest that does."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _suggest_nearest_setting(cls, data: Any) -> Any:
+        unknown = sorted(set(data) - set(cls.model_fields)) if isinstance(data, Mapping) else []
+        if unknown:
+            raise ValueError(f"no setting {unknown[0]!r}: {suggestion(unknown[0], cls.model_fields)}")
+        return data
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a model can do or needs, for the table in the README and for choosing test cases."""
+
+    trains_without_gradient: bool = False
+    scores_cold_items: bool = False
+    uses_metadata: bool = False
+    uses_times: bool = False
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """Progress of a fit: mean loss since the record before, validation NDCG@10 (NaN when none), seconds so far."""
+
+    stage: str
+    step: int
+    epoch: int
+    loss: float
+    metric: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """How a fit went. `chosen` repeats it where there is no validation part: the epochs that were best are in it."""
+
+    records: tuple[StepRecord, ...]
+    chosen: ModelConfig
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Cases on which a fit may stop early: the targets (distinct items) that follow each history.
+
+    exclude_seen: whether the protocol removes the history's own items from the lists. Raises ValueError without a case.
+    """
+
+    histories: Sequences
+    targets: Sequences
+    exclude_seen: bool = False
+
+    def __post_init__(self) -> None:
+        assert len(self.histories) == len(self.targets), "histories and targets are aligned by case"
+        if not len(self.targets):
+            raise ValueError("a validation part needs at least one case; pass no validation part instead")
+
+
+def ignore(record: StepRecord) -> None:
+    """Take a progress record and do nothing with it."""
+
+
+def one_pass(config: ModelConfig, seconds: float, on_step: Callable[[StepRecord], None]) -> FitReport:
+    """Report the fit of a model that passes over the data once and has no loss."""
+    record = StepRecord("fit", step=1, epoch=1, loss=float("nan"), metric=float("nan"), seconds=seconds)
+    on_step(record)
+    return FitReport((record,), config)
+
+
+ConfigT = TypeVar("ConfigT", bound=ModelConfig)
+
+
+class Recommender(ABC, Generic[ConfigT]):
+    """Learns from sequences of item numbers and ranks the items that may follow a history.
+
+    A model implements `learn`, `scores`, `state` and `adopt`; callers use `fit`, `topk`, `state` and `restore`.
+    num_items counts the two special numbers, so real items are 2 to num_items - 1.
+    """
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    capabilities: ClassVar[Capabilities]
+    Config: ClassVar[type[ModelConfig]]
+    presets: ClassVar[Mapping[str, ModelConfig]]
+    max_chunk_subjects: ClassVar[int] = 8192
+
+    def __init__(self, config: ConfigT, num_items: int) -> None:
+        if not isinstance(config, self.Config):
+            raise ValueError(f"{self.name} takes a {self.Config.__name__}, not a {type(config).__name__}")
+        if num_items <= FIRST_ITEM:
+            raise ValueError(
+                f"num_items is {num_items}; it counts the two special numbers, so at least {FIRST_ITEM + 1}"
+            )
+        self.config = config
+        self.num_items = num_items
+        self._is_fitted = False
+
+    def fit(
+        self,
+        train: Sequences,
+        validation: Validation | None = None,
+        *,
+        seed: int,
+        on_step: Callable[[StepRecord], None] = ignore,
+    ) -> FitReport:
+        """Learn from `train`, forgetting what was learnt before; the same seed gives the same model.
+
+        A model with epochs stops early on `validation`; the others do not look at it. Unknown items are skipped.
+        Raises ValueError when the training part holds no known item or a number outside the vocabulary.
+        """
+        self._check_numbers(train)
+        if not (train.items >= FIRST_ITEM).any():
+            raise ValueError(f"{self.name}: no known item among {len(train.items)} training events; nothing to learn")
+        report = self.learn(train, validation, seed=seed, on_step=on_step)
+        self._is_fitted = True
+        return report
+
+    def topk(
+        self, histories: Sequences, k: int, allowed: NDArray[np.bool_], *, exclude_seen: bool = False
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Rank the allowed items for every history, exactly.
+
+        allowed: bool[num_items]; padding and unknown never pass. exclude_seen also bars the items of the own history.
+        Returns items int32[B, k] and scores float32[B, k], best first; equal scores stand in the model's tie order
+        (item number, unless the model says otherwise). Lists are full: only where fewer than k items may be shown do
+        they end in item 0 with score -inf. A list does not depend on the other histories. Memory: about CHUNK_BYTES.
+        """
+        self._check_request(histories, k, allowed)
+        return self.rank(histories, k, allowed, exclude_seen=exclude_seen)
+
+    def rank(
+        self, histories: Sequences, k: int, allowed: NDArray[np.bool_], *, exclude_seen: bool
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Do the work of `topk`, on checked input; a model may look at its own lists here before its fit is over."""
+        barred = np.where(allowed, 0, -np.inf).astype(np.float32)
+        barred[:FIRST_ITEM] = -np.inf
+        items = np.empty((len(histories), k), np.int32)
+        scores = np.empty((len(histories), k), np.float32)
+        tie_order = self.tie_order()
+        chunk_subjects = min(self.max_chunk_subjects, max(1, CHUNK_BYTES // (CELL_BYTES * self.num_items)))
+        for start in range(0, len(histories), chunk_subjects):
+            part = slice(start, min(start + chunk_subjects, len(histories)))
+            chunk = histories.take(np.arange(part.start, part.stop))
+            dense = self.scores(chunk)
+            dense += barred
+            if exclude_seen:
+                dense[chunk.rows, chunk.items] = -np.inf
+            items[part], scores[part] = top_k(dense, k, tie_order)
+        return items, scores
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what another instance of the same configuration gave as `state`."""
+        self.adopt(state)
+        self._is_fitted = True
+
+    def tie_order(self) -> NDArray[np.int32]:
+        """Return all item numbers, int32[num_items], those first that go first among equal scores."""
+        return np.arange(self.num_items, dtype=np.int32)
+
+    @abstractmethod
+    def learn(
+        self, train: Sequences, validation: Validation | None, *, seed: int, on_step: Callable[[StepRecord], None]
+    ) -> FitReport:
+        """Do the work of `fit`, on checked input."""
+
+    @abstractmethod
+    def scores(self, histories: Sequences) -> NDArray[np.float32]:
+        """Score every item after each history of one chunk: a fresh, finite float32[B, num_items]."""
+
+    @abstractmethod
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return all that was learnt, as named arrays."""
+
+    @abstractmethod
+    def adopt(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Do the work of `restore`; the arrays may be read-only."""
+
+    def _check_request(self, histories: Sequences, k: int, allowed: NDArray[np.bool_]) -> None:
+        if not self._is_fitted:
+            raise ValueError(f"{self.name} has learnt nothing yet: call fit or restore before topk")
+        if k < 1:
+            raise ValueError(f"k is {k}; a list has at least 1 item")
+        if allowed.shape != (self.num_items,) or allowed.dtype != np.bool_:
+            raise ValueError(f"allowed is {allowed.dtype}{allowed.shape}; {self.name} needs bool({self.num_items},)")
+        self._check_numbers(histories)
+
+    def _check_numbers(self, sequences: Sequences) -> None:
+        highest = sequences.items.max(initial=0)
+        if highest >= self.num_items:
+            raise ValueError(
+                f"item number {highest} is outside the {self.num_items} items of this {self.name}: "
+                "number events with the vocabulary that the model was made for"
+            )
