@@ -10,7 +10,8 @@ class InputError(Exception):
     def __init__(self, what: str, *, where: object, value: object, allowed: str, fix: str) -> None:
         self.what, self.where, self.value, self.allowed, self.fix = what, str(where), str(value), allowed, fix
         super().__init__(
-            f"{what}\n  where:   {self.where}\n  value:   {_shorten(self.value)}\n  allowed: {allowed}\n  fix:     {fix}"
+            f"{what}\n  where:   {self.where}\n  value:   {_shorten(self.value)}\n"
+            f"  allowed: {allowed}\n  fix:     {fix}"
         )
 
 

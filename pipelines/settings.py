@@ -76,6 +76,7 @@ class ItemColumns(Section):
     category: str = ""
     brand: str = ""
     price: str = ""
+    category_separator: str = Field(">", min_length=1)
 
 
 class CatalogueColumns(ItemColumns):
@@ -127,7 +128,6 @@ class Catalogue(Format):
 
     path: str
     columns: CatalogueColumns
-    category_separator: str = ">"
     unknown_items: Literal["keep", "quarantine"] = "quarantine"
 
     @field_validator("path")
@@ -190,7 +190,7 @@ class Validation(Section):
     max_unpriced_share: float = Field(0.5, ge=0, le=1)
 
 
-class Store(Section):
+class Storage(Section):
     """Where the tables lie, and what DuckDB may use."""
 
     root: str = "store"
@@ -208,7 +208,7 @@ class Settings(Section):
     training: Training = Training()
     recommendations: Recommendations = Recommendations()
     validation: Validation = Validation()
-    store: Store = Store()
+    store: Storage = Storage()
     engine: Literal["local"] = "local"
     folder: Path = Field(Path("."), exclude=True)
 

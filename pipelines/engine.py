@@ -1,0 +1,132 @@
+"""The local engine: DuckDB runs a query over Parquet and streams the result to Parquet, within a memory limit."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.contracts import CONTRACTS, Contract
+from pipelines.settings import Storage
+from pipelines.store import Part, Store
+
+ROW_GROUP_SIZE = 122_880
+
+
+@contextmanager
+def connect(settings: Storage, scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open an in-memory DuckDB that spills to ``scratch`` instead of exceeding its memory limit; times are UTC."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    con = duckdb.connect(
+        config={
+            "memory_limit": settings.memory_limit,
+            "threads": settings.threads,
+            "temp_directory": str(scratch),
+        }
+    )
+    try:
+        con.execute("set TimeZone = 'UTC'")
+        yield con
+    finally:
+        con.close()
+
+
+def quote(text: object) -> str:
+    """A SQL string literal: the one way by which text from outside gets into a statement."""
+    return "'" + str(text).replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """A quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def scan(contract: Contract, paths: Iterable[Path]) -> str:
+    """SELECT over Parquet files of one table; without files, an empty relation of the same columns."""
+    listed = ", ".join(quote(path) for path in paths)
+    if not listed:
+        columns = ", ".join(f"cast(null as {sql_type(c.type)}) as {identifier(c.name)}" for c in contract.columns)
+        return f"select {columns} where false"
+    return f"select * from read_parquet([{listed}])"
+
+
+def scan_parts(store: Store, table: str, parts: Iterable[Part]) -> str:
+    """SELECT over published parts of a table."""
+    return scan(CONTRACTS[table], store.paths(parts))
+
+
+def scan_table(store: Store, table: str, *, since: date | None = None, until: date | None = None) -> str:
+    """SELECT over the published partitions of a table in a range of days."""
+    return scan_parts(store, table, store.parts(table, since=since, until=until))
+
+
+def create_views(con: duckdb.DuckDBPyConnection, views: Mapping[str, str]) -> None:
+    """Name the input relations of a query."""
+    for name, select in views.items():
+        con.execute(f"create or replace temp view {identifier(name)} as {select}")
+
+
+def write_part(
+    con: duckdb.DuckDBPyConnection, select: str, table: str, folder: Path, partition: date, slice_: str = ""
+) -> Path:
+    """Stream one query into one Parquet file of a table; the schema is checked against the contract.
+
+    The order of the query is the order of the file.
+    """
+    contract = CONTRACTS[table]
+    path = folder / f"{partition.isoformat()}{'_' if slice_ else ''}{slice_}.parquet"
+    columns = ", ".join(
+        f"cast({identifier(c.name)} as {sql_type(c.type)}) as {identifier(c.name)}" for c in contract.columns
+    )
+    con.execute(
+        f"copy (select {columns} from ({select})) to {quote(path)} "
+        f"(format parquet, compression zstd, row_group_size {ROW_GROUP_SIZE})"
+    )
+    check_schema(contract, path)
+    return path
+
+
+def check_schema(contract: Contract, path: Path) -> None:
+    """Assert that a file has the columns and types of its contract."""
+    found = pq.read_schema(path)
+    assert found.names == contract.column_names, f"{path}: columns {found.names}, contract {contract.column_names}"
+    for field, column in zip(found, contract.columns, strict=True):
+        assert field.type.equals(column.type), f"{path}: {field.name} is {field.type}, contract {column.type}"
+
+
+def describe_part(store: Store, path: Path, partition: date, slice_: str = "") -> Part:
+    """Entry of the manifest for a file that a run wrote."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Part(
+        partition=partition.isoformat(),
+        slice=slice_,
+        path=path.relative_to(store.root).as_posix(),
+        num_rows=pq.read_metadata(path).num_rows,
+        sha256=digest,
+    )
+
+
+def sql_type(kind: pa.DataType) -> str:
+    """DuckDB's name of an Arrow type of a contract."""
+    if pa.types.is_list(kind):
+        return f"{sql_type(kind.value_type)}[]"
+    if pa.types.is_map(kind):
+        return f"map({sql_type(kind.key_type)}, {sql_type(kind.item_type)})"
+    return _SQL_TYPES[kind]
+
+
+_SQL_TYPES = {
+    pa.string(): "varchar",
+    pa.timestamp("us", tz="UTC"): "timestamptz",
+    pa.date32(): "date",
+    pa.int64(): "bigint",
+    pa.int32(): "integer",
+    pa.float64(): "double",
+    pa.float32(): "float",
+    pa.bool_(): "boolean",
+}

@@ -1,0 +1,187 @@
+"""Raw files as a relation of text: ``source_row``, ``raw_row``, ``is_malformed`` and the columns that were asked for.
+
+Everything is text here. What a column means is decided by the transforms that read the relation.
+"""
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import pyarrow.parquet as pq
+
+from pipelines.engine import identifier, quote
+from pipelines.errors import InputError
+from pipelines.settings import Format
+
+MAX_ROW_BYTES: Final = 16 * 1024 * 1024
+
+
+def read_raw(con: duckdb.DuckDBPyConnection, form: Format, path: Path, origin: Path, columns: Sequence[str]) -> str:
+    """SELECT over one unpacked raw file.
+
+    ``origin`` is the path that errors name. Columns keep their names; each value is text, with blank turned into null;
+    arrays and objects are JSON text. ``source_row`` counts data rows from 1. A row that cannot be parsed is malformed
+    and has null columns. Raises ``InputError`` when the file has not a column that was asked for.
+    """
+    return _READERS[form.format](con, form, path, origin, sorted(set(columns)))
+
+
+def _read_csv(con: duckdb.DuckDBPyConnection, form: Format, path: Path, origin: Path, columns: Sequence[str]) -> str:
+    header = _csv_header(path, origin, form.delimiter)
+    _require_columns(header, columns, origin)
+    types = "{" + ", ".join(f"{quote(name)}: 'varchar'" for name in header) + "}"
+    options = f"header = true, delim = {quote(form.delimiter)}, quote = '\"', escape = '\"'"
+    _scan_text(con, path, types, options, "*", num_header_lines=1)
+    row = "to_json({" + ", ".join(f"{quote(name)}: {identifier(name)}" for name in header) + "})::varchar"
+    values = ", ".join(f"nullif(trim({identifier(name)}), '') as {identifier(name)}" for name in columns)
+    return f"""
+        select {_SOURCE_ROW} as source_row, {row} as raw_row, false as is_malformed, {values} from {_NUMBERED}
+        union all
+        select source_row, raw_row, true, {_nulls(columns)} from raw_malformed
+    """
+
+
+def _scan_text(
+    con: duckdb.DuckDBPyConnection, path: Path, types: str, options: str, select: str, num_header_lines: int
+) -> None:
+    """Read a text file into the tables raw_accepted (with n, the number among accepted rows) and raw_malformed."""
+    con.execute("drop table if exists raw_rejects; drop table if exists raw_reject_scans")
+    con.execute(f"""
+        create or replace temp table raw_accepted as
+        select row_number() over () as n, {select}
+        from read_csv({quote(path)}, columns = {types}, {options}, auto_detect = false, strict_mode = false,
+            max_line_size = {MAX_ROW_BYTES}, ignore_errors = true, store_rejects = true, rejects_limit = 0,
+            rejects_table = 'raw_rejects', rejects_scan = 'raw_reject_scans')
+    """)
+    con.execute(f"""
+        create or replace temp table raw_malformed as
+        select line - {num_header_lines} as source_row, any_value(csv_line) as raw_row
+        from raw_rejects group by line
+    """)
+
+
+# Malformed rows keep their own numbers and the accepted ones fill the rest: with malformed rows r_1 < r_2 < ...
+# there are r_j - j accepted rows before r_j.
+_SOURCE_ROW: Final = "n + coalesce(num_malformed_before, 0)"
+_NUMBERED: Final = """raw_accepted asof left join (
+            select source_row - j as num_accepted_before, max(j) as num_malformed_before
+            from (select source_row, row_number() over (order by source_row) as j from raw_malformed)
+            group by all
+        ) on n > num_accepted_before"""
+
+
+def _csv_header(path: Path, origin: Path, delimiter: str) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            first_line = file.readline(MAX_ROW_BYTES).decode("utf-8-sig")
+        header = next(csv.reader([first_line], delimiter=delimiter), [])
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise _no_header(origin, str(error)) from error
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated or not header:
+        raise _no_header(origin, f"columns that repeat: {repeated}" if header else "an empty first line")
+    return header
+
+
+def _no_header(origin: Path, value: str) -> InputError:
+    return InputError(
+        "the first line is no header",
+        where=origin,
+        value=value,
+        allowed="UTF-8 text, one distinct name a column",
+        fix="write the file with a header line",
+    )
+
+
+def _require_columns(present: Sequence[str], wanted: Sequence[str], origin: Path) -> None:
+    missing = [name for name in wanted if name not in present]
+    if missing:
+        raise InputError(
+            "a mapped column is missing",
+            where=origin,
+            value=", ".join(missing),
+            allowed=", ".join(present),
+            fix="correct the column mapping in the settings, or deliver the file with that column",
+        )
+
+
+def _read_json(con: duckdb.DuckDBPyConnection, form: Format, path: Path, origin: Path, columns: Sequence[str]) -> str:
+    # A JSON line is read as a CSV of one column, so that the text of a broken line is kept for the quarantine.
+    paths = ", ".join(quote(_json_path(name)) for name in columns)
+    _scan_text(
+        con,
+        path,
+        "{'raw_row': 'varchar'}",
+        "header = false, delim = chr(1), quote = '', escape = ''",
+        f"""raw_row, case when json_valid(raw_row) then json_type(raw_row) = 'OBJECT' else false end as is_object,
+            case when is_object then json_extract_string(raw_row, [{paths}]) end as fields""",
+        num_header_lines=0,
+    )
+    _require_json_columns(con, columns, origin)
+    fields = ", ".join(f"nullif(trim(fields[{i}]), '') as {identifier(name)}" for i, name in enumerate(columns, 1))
+    return f"""
+        select {_SOURCE_ROW} as source_row, raw_row, not is_object as is_malformed, {fields}
+        from {_NUMBERED} where trim(raw_row) <> ''
+        union all
+        select source_row, raw_row, true, {_nulls(columns)} from raw_malformed
+    """
+
+
+def _json_path(name: str) -> str:
+    """JSON path of a dotted name; each part is quoted, so that any character may stand in a key."""
+    return "$" + "".join('."' + part.replace('"', '\\"') + '"' for part in name.split("."))
+
+
+def _require_json_columns(con: duckdb.DuckDBPyConnection, columns: Sequence[str], origin: Path) -> None:
+    """Refuse a file in which a key never stands. A key that is always null is there, and is for the checks to judge."""
+    counts = ", ".join(f"count(fields[{i}])" for i in range(1, len(columns) + 1))
+    found = con.execute(f"select {counts}, count(*) from raw_accepted where is_object").fetchone()
+    assert found is not None
+    empty = [name for name, number in zip(columns, found[:-1], strict=True) if not number]
+    if not empty or not found[-1]:
+        return
+    exists = ", ".join(f"coalesce(bool_or(json_exists(raw_row, {quote(_json_path(name))})), false)" for name in empty)
+    there = con.execute(f"select {exists} from raw_accepted where is_object").fetchone()
+    assert there is not None
+    if not all(there):
+        keys = con.execute("select json_keys(raw_row) from raw_accepted where is_object limit 1").fetchone()
+        missing = [name for name, exists_ in zip(empty, there, strict=True) if not exists_]
+        _require_columns(keys[0] if keys else [], missing, origin)
+
+
+def _read_parquet(
+    con: duckdb.DuckDBPyConnection, form: Format, path: Path, origin: Path, columns: Sequence[str]
+) -> str:
+    try:
+        header = pq.read_schema(path).names
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "the file is no Parquet, or is damaged",
+            where=origin,
+            value=error,
+            allowed="a complete Parquet file",
+            fix="deliver the file again",
+        ) from error
+    _require_columns(header, columns, origin)
+    row = "to_json({" + ", ".join(f"{quote(name)}: {identifier(name)}" for name in header) + "})::varchar"
+    values = ", ".join(f"nullif(trim({_as_text(name)}), '') as {identifier(name)}" for name in columns)
+    return f"""
+        select file_row_number + 1 as source_row, {row} as raw_row, false as is_malformed, {values}
+        from read_parquet({quote(path)}, file_row_number = true)
+    """
+
+
+def _as_text(name: str) -> str:
+    """Text of a column of any type; lists and structs become JSON."""
+    column = identifier(name)
+    nested = f"regexp_matches(typeof({column}), '\\[|STRUCT|MAP')"
+    return f"case when {nested} then to_json({column})::varchar else {column}::varchar end"
+
+
+def _nulls(columns: Sequence[str]) -> str:
+    return ", ".join(f"cast(null as varchar) as {identifier(name)}" for name in columns)
+
+
+_READERS: Final[dict[str, Callable[..., str]]] = {"csv": _read_csv, "json": _read_json, "parquet": _read_parquet}
