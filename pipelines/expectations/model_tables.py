@@ -1,0 +1,182 @@
+"""What the tables around the models must fulfil: training sequences, training runs, metrics."""
+
+from typing import Final
+
+from pipelines.expectations.expectation import Expectation, no_rows
+from pipelines.settings import Settings
+
+SPLITS: Final = ("train", "validation", "test")
+BOUNDED_METRICS: Final = ("recall", "ndcg", "map", "hit", "coverage")
+
+
+def training_sequences(settings: Settings) -> tuple[Expectation, ...]:
+    """Expect ordered sequences of known items, whose splits do not leak into each other."""
+    return (
+        no_rows(
+            "lists_have_the_same_length",
+            """
+            select subject_type, subject_id, split, len(item_numbers) as num_items, len(event_times) as num_times
+            from {batch}
+            where len(item_numbers) < 1 or len(item_numbers) <> len(event_times)
+            """,
+            "item_numbers and event_times have the same length, at least 1",
+        ),
+        no_rows(
+            "event_times_are_in_order",
+            """
+            select subject_type, subject_id, split, event_times[1] as first_event, event_times[-1] as last_event
+            from {batch}
+            where event_times is distinct from list_sort(event_times)
+            """,
+            "event_times are in order",
+        ),
+        no_rows(
+            "split_is_known",
+            """
+            select subject_type, subject_id, split
+            from {batch}
+            where not list_contains($splits, split)
+            """,
+            "split is one of " + ", ".join(SPLITS),
+            splits=SPLITS,
+        ),
+        _splits_follow_in_time(),
+        *_item_numbers(),
+    )
+
+
+def _splits_follow_in_time() -> Expectation:
+    return no_rows(
+        "splits_follow_in_time",
+        """
+        with spans as (
+            select
+                as_of_date,
+                split,
+                list_position($splits, split) as part,
+                min(list_min(event_times)) as first_event,
+                max(list_max(event_times)) as last_event
+            from {batch}
+            where list_contains($splits, split)
+            group by as_of_date, split
+        )
+        select
+            former.as_of_date, former.split as former_split, former.last_event,
+            later.split as later_split, later.first_event
+        from spans as former
+        join spans as later
+            on former.as_of_date = later.as_of_date
+            and former.part < later.part
+            and former.last_event >= later.first_event
+        """,
+        "every event of train is older than every event of validation, and those are older than every event of test",
+        splits=SPLITS,
+    )
+
+
+def _item_numbers() -> tuple[Expectation, ...]:
+    return (
+        no_rows(
+            "item_numbers_start_at_two",
+            """
+            select subject_type, subject_id, split, list_min(item_numbers) as least_number
+            from {batch}
+            where list_min(item_numbers) < 2
+            """,
+            "no sequence holds 0 (padding) or 1 (unknown)",
+        ),
+        no_rows(
+            "item_numbers_are_in_the_vocabulary",
+            """
+            with used as (
+                select number, count(*) as num_events, min(subject_id) as subject_id
+                from (select subject_id, unnest(item_numbers) as number from {batch})
+                where number >= 2
+                group by number
+            )
+            select used.number, used.num_events, used.subject_id
+            from used
+            anti join (select number from metadata_vocabulary where field = 'item') as known using (number)
+            """,
+            "every number is the number of an item in metadata_vocabulary",
+        ),
+    )
+
+
+def training_runs(settings: Settings) -> tuple[Expectation, ...]:
+    """Expect finite losses, and that every run tells its weights."""
+    return (
+        no_rows(
+            "loss_is_null_or_finite",
+            """
+            select model, chain, stage, step, loss
+            from {batch}
+            where not isfinite(loss)
+            """,
+            "loss is null (a model without a loss) or a finite number",
+        ),
+        no_rows(
+            "checkpoint_hash_is_not_empty",
+            """
+            select model, chain, stage, step, checkpoint_hash
+            from {batch}
+            where trim(checkpoint_hash) = ''
+            """,
+            "every training tells the hash of its weights",
+        ),
+        no_rows(
+            "seconds_are_at_least_zero",
+            """
+            select model, chain, stage, step, seconds
+            from {batch}
+            where not (seconds >= 0 and isfinite(seconds))
+            """,
+            "seconds is a finite number, at least 0",
+        ),
+    )
+
+
+def metrics(settings: Settings) -> tuple[Expectation, ...]:
+    """Expect possible values within their intervals."""
+    return (
+        no_rows(
+            "value_is_finite",
+            """
+            select model, protocol, slice, metric, value
+            from {batch}
+            where not isfinite(value)
+            """,
+            "value is a finite number",
+        ),
+        no_rows(
+            "value_lies_in_its_interval",
+            """
+            select model, protocol, slice, metric, low, value, high
+            from {batch}
+            where isfinite(value) and (value < low - 1e-9 or value > high + 1e-9)
+            """,
+            "value lies between low and high, where these are known",
+        ),
+        no_rows(
+            "shares_lie_between_zero_and_one",
+            """
+            select model, protocol, slice, metric, value
+            from {batch}
+            where
+                isfinite(value)
+                and list_contains($metrics, split_part(metric, '@', 1))
+                and value not between 0 and 1
+            """,
+            ", ".join(BOUNDED_METRICS) + " lie between 0 and 1",
+            metrics=BOUNDED_METRICS,
+        ),
+        no_rows(
+            "num_cases_is_at_least_zero",
+            """
+            select model, protocol, slice, metric, num_cases
+            from {batch}
+            where num_cases < 0
+            """,
+            "num_cases is at least 0",
+        ),
+    )

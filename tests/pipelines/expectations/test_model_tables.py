@@ -1,0 +1,45 @@
+from collections.abc import Callable
+from math import inf, nan
+
+import pytest
+
+from .conftest import Judge, Rows, Tables, at
+
+BREAKS: list[tuple[str, str, Callable[[Rows], object]]] = [
+    ("training_sequences", "lists_have_the_same_length", lambda rows: rows[0].update(item_numbers=[2])),
+    ("training_sequences", "lists_have_the_same_length", lambda rows: rows[1].update(item_numbers=[], event_times=[])),
+    ("training_sequences", "event_times_are_in_order", lambda rows: rows[0].update(event_times=[at(1, 8), at(1, 7)])),
+    ("training_sequences", "split_is_known", lambda rows: rows[3].update(split="holdout")),
+    ("training_sequences", "splits_follow_in_time", lambda rows: rows[1].update(event_times=[at(2, 8)])),
+    ("training_sequences", "splits_follow_in_time", lambda rows: rows[3].update(event_times=[at(2, 7)])),
+    ("training_sequences", "item_numbers_start_at_two", lambda rows: rows[1].update(item_numbers=[1])),
+    ("training_sequences", "item_numbers_are_in_the_vocabulary", lambda rows: rows[1].update(item_numbers=[5])),
+    ("training_runs", "loss_is_null_or_finite", lambda rows: rows[1].update(loss=nan)),
+    ("training_runs", "loss_is_null_or_finite", lambda rows: rows[1].update(loss=inf)),
+    ("training_runs", "checkpoint_hash_is_not_empty", lambda rows: rows[0].update(checkpoint_hash="")),
+    ("training_runs", "seconds_are_at_least_zero", lambda rows: rows[0].update(seconds=-1.0)),
+    ("metrics", "value_is_finite", lambda rows: rows[0].update(value=nan)),
+    ("metrics", "value_is_finite", lambda rows: rows[1].update(value=inf)),
+    ("metrics", "value_lies_in_its_interval", lambda rows: rows[0].update(value=0.31)),
+    ("metrics", "value_lies_in_its_interval", lambda rows: rows[0].update(high=None, value=0.09)),
+    ("metrics", "shares_lie_between_zero_and_one", lambda rows: rows[2].update(value=1.1)),
+    ("metrics", "num_cases_is_at_least_zero", lambda rows: rows[0].update(num_cases=-1)),
+]
+
+
+@pytest.mark.parametrize(("table", "name", "spoil"), BREAKS)
+def test_one_break_is_told_by_one_expectation(
+    table: str, name: str, spoil: Callable[[Rows], object], tables: Tables, judge: Judge
+) -> None:
+    spoil(tables[table])
+    assert judge(table, tables) == {name}
+
+
+def test_rounding_does_not_push_a_value_out_of_its_interval(tables: Tables, judge: Judge) -> None:
+    tables["metrics"][0].update(value=0.3 + 5e-10)
+    assert judge("metrics", tables) == set()
+
+
+def test_a_number_of_another_field_is_no_item(tables: Tables, judge: Judge) -> None:
+    tables["metadata_vocabulary"][2].update(field="brand")
+    assert judge("training_sequences", tables) == {"item_numbers_are_in_the_vocabulary"}
