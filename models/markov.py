@@ -38,7 +38,7 @@ class Markov(ItemToItem[MarkovConfig]):
     presets: ClassVar[Mapping[str, ModelConfig]] = {
         "tiny": MarkovConfig(),
         "small": MarkovConfig(),
-        "paper": MarkovConfig(num_steps=3),
+        "paper": MarkovConfig(num_steps=3, query_decay=0.6),
     }
 
     def learn(

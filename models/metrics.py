@@ -47,7 +47,7 @@ def hit_at(relevant: NDArray[np.bool_], k: int) -> NDArray[np.float64]:
     >>> hit_at(np.array([[False, True, True], [False, False, True]]), 2)
     array([1., 0.])
     """
-    return relevant[:, :k].any(axis=1).astype(np.float64)
+    return np.asarray(relevant[:, :k].any(axis=1), np.float64)
 
 
 def recall_at(relevant: NDArray[np.bool_], num_targets: NDArray[np.int64], k: int) -> NDArray[np.float64]:

@@ -43,7 +43,10 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """Progress of a fit: mean loss since the record before, validation NDCG@10 (NaN when none), seconds so far."""
+    """Progress of a fit: a mean loss, the validation NDCG@10 (NaN when none), seconds so far.
+
+    The last record of an epoch speaks of the whole epoch, the others of the steps since the one before.
+    """
 
     stage: str
     step: int

@@ -70,7 +70,7 @@ class Trainer(Generic[BatchT]):
     def run(self) -> FitReport:
         """Train, and leave the network in evaluation mode with its best weights (the last ones without validation).
 
-        A record is made every RECORD_STEPS steps and at the end of each epoch, where it carries the metric.
+        A record is made every RECORD_STEPS steps, and at the end of an epoch with the epoch's mean loss and the metric.
         Raises FloatingPointError when the loss is not finite.
         """
         best_metric, best_epoch, best_weights = -math.inf, self._config.num_epochs, self._network.state_dict()
@@ -88,13 +88,12 @@ class Trainer(Generic[BatchT]):
         return FitReport(tuple(self._records), self._config.model_copy(update={"num_epochs": best_epoch}))
 
     def _train_epoch(self, epoch: int) -> list[float]:
-        """Take the steps of an epoch; return the losses since the last record."""
+        """Take the steps of an epoch; return the loss of each."""
         self._network.train()
         losses: list[float] = []
         for batch in self._batches(epoch):
-            if len(losses) == RECORD_STEPS:
-                self._record(epoch, losses, math.nan)
-                losses = []
+            if losses and len(losses) % RECORD_STEPS == 0:  # not after the last step, which has its own record
+                self._record(epoch, losses[-RECORD_STEPS:], math.nan)
             losses.append(self._take_step(batch, epoch))
         return losses
 
@@ -114,8 +113,8 @@ class Trainer(Generic[BatchT]):
         return value
 
     def _record(self, epoch: int, losses: list[float], metric: float) -> None:
-        mean = math.fsum(losses) / len(losses) if losses else math.nan
-        record = StepRecord(self._stage, self._step, epoch, mean, metric, time.perf_counter() - self._started)
+        seconds = time.perf_counter() - self._started
+        record = StepRecord(self._stage, self._step, epoch, math.fsum(losses) / len(losses), metric, seconds)
         self._records.append(record)
         self._on_step(record)
 

@@ -1,0 +1,44 @@
+import subprocess
+import sys
+
+import pytest
+
+from models.markov import Markov, MarkovConfig
+from models.popular import PopularConfig
+from models.registry import build, model_class, names
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_line_leads_to_a_complete_model(name: str) -> None:
+    found = model_class(name)
+    assert found.name == name
+    assert found.label
+    assert list(found.presets) == ["tiny", "small", "paper"]
+    assert all(type(config) is found.Config for config in found.presets.values())
+    model = build(name, "tiny", 5)
+    assert isinstance(model, found)
+    assert model.config == found.presets["tiny"]
+
+
+def test_a_configuration_may_be_given() -> None:
+    model = build("markov", MarkovConfig(num_steps=2), 5)
+    assert isinstance(model, Markov)
+    assert model.config.num_steps == 2
+
+
+def test_wrong_names_are_refused_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match="no model 'sasreg': did you mean 'sasrec'"):
+        model_class("sasreg")
+    with pytest.raises(ValueError, match="markov has no preset 'smal': did you mean 'small'"):
+        build("markov", "smal", 5)
+    with pytest.raises(ValueError, match="markov takes a MarkovConfig"):
+        build("markov", PopularConfig(), 5)
+
+
+def test_listing_and_the_floors_load_no_torch() -> None:
+    code = (
+        "import sys, models.registry as r; r.names(); [r.model_class(n) for n in ('popular', 'markov', 'itemknn')];"
+        "import models.checkpoint, models.metrics; print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
