@@ -32,7 +32,7 @@ LOG_LINES = """
                 ',"time":"',
                 case
                     when is_bad_time
-                        then ['yesterday', '2026-13-45T00:00:00Z', '', '31/12/26 25:61'][1 + arrival % 4]
+                        then ['yesterday', '2026-13-45T00:00:00Z', 'NaT', '31/12/26 25:61'][1 + arrival % 4]
                     else strftime("time", '%Y-%m-%dT%H:%M:%S.%gZ')
                 end,
                 '","event":"', event, '"}'
