@@ -10,10 +10,10 @@ from typing import Final
 
 import duckdb
 
-from pipelines.engine import identifier, quote
+from pipelines.engine import quote
 from pipelines.errors import InputError
 from pipelines.ingest import ITEM_PROPERTIES
-from pipelines.raw import read_raw
+from pipelines.raw import raw_column, read_raw
 from pipelines.settings import Catalogue, Settings
 from pipelines.sources import day_files, unpack
 
@@ -84,10 +84,10 @@ def _load_file(con: duckdb.DuckDBPyConnection, catalogue: Catalogue, origin: Pat
     plain = unpack(origin, scratch)
     try:
         raw = read_raw(con, catalogue, plain, origin, [columns.id, *mapped.values(), *columns.attributes.values()])
-        properties = "".join(f", {identifier(column)} as {name}" for name, column in mapped.items())
+        properties = "".join(f", {raw_column(column)} as {name}" for name, column in mapped.items())
         con.execute(f"""
             insert into catalogue_rows by name
-            select {quote(name)} as source_file, source_row, raw_row, is_malformed, {identifier(columns.id)} as item_id
+            select {quote(name)} as source_file, source_row, raw_row, is_malformed, {raw_column(columns.id)} as item_id
                 {properties}, {_attributes(columns.attributes)} as attributes
             from ({raw})
         """)
@@ -107,7 +107,7 @@ def _load_file(con: duckdb.DuckDBPyConnection, catalogue: Catalogue, origin: Pat
 def _attributes(attributes: dict[str, str]) -> str:
     """A map of name to values; a JSON array is several values."""
     entries = ", ".join(
-        f"{{'k': {quote(name)}, 'v': {_values(identifier(column))}}}" for name, column in sorted(attributes.items())
+        f"{{'k': {quote(name)}, 'v': {_values(raw_column(column))}}}" for name, column in sorted(attributes.items())
     )
     if not entries:
         return "map {}::map(varchar, varchar[])"

@@ -267,7 +267,7 @@ METRICS = Contract(
         Column("model", TEXT, "the model; its checkpoint has not seen the two nights it is selected and scored on"),
         Column("protocol", TEXT, "next_night"),
         Column("slice", TEXT, "users (all), known_users, new_users or anonymous_sessions"),
-        Column("metric", TEXT, "recall@k, ndcg@k, map@k, hit@k, coverage@k or novelty@k"),
+        Column("metric", TEXT, "recall@k, ndcg@k, map@k, mrr@k, hit@k, coverage@k or novelty@k (bits)"),
         Column("value", pa.float64(), "mean over the cases"),
         Column("low", pa.float64(), "lower end of the 95 % bootstrap interval", nullable=True),
         Column("high", pa.float64(), "upper end of it", nullable=True),

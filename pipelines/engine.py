@@ -1,10 +1,11 @@
 """The local engine: DuckDB runs a query over Parquet and streams the result to Parquet, within a memory limit."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -78,7 +79,7 @@ def write_part(
     The order of the query is the order of the file.
     """
     contract = CONTRACTS[table]
-    path = folder / f"{partition.isoformat()}{'_' if slice_ else ''}{slice_}.parquet"
+    path = part_path(folder, partition, slice_)
     columns = ", ".join(
         f"cast({identifier(c.name)} as {sql_type(c.type)}) as {identifier(c.name)}" for c in contract.columns
     )
@@ -88,6 +89,18 @@ def write_part(
     )
     check_schema(contract, path)
     return path
+
+
+def write_rows(rows: Sequence[Mapping[str, Any]], table: str, folder: Path, partition: date, slice_: str = "") -> Path:
+    """Write a few rows, given as dicts, into one Parquet file of a table."""
+    path = part_path(folder, partition, slice_)
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=CONTRACTS[table].schema), path, compression="zstd")
+    return path
+
+
+def part_path(folder: Path, partition: date, slice_: str) -> Path:
+    """Where a run puts one part of a table."""
+    return folder / f"{partition.isoformat()}{'_' if slice_ else ''}{slice_}.parquet"
 
 
 def check_schema(contract: Contract, path: Path) -> None:

@@ -10,9 +10,9 @@ from typing import Final
 
 import duckdb
 
-from pipelines.engine import describe_part, identifier, quote, write_part
+from pipelines.engine import describe_part, quote, write_part
 from pipelines.errors import InputError
-from pipelines.raw import read_raw
+from pipelines.raw import raw_column, read_raw
 from pipelines.settings import Events, EventType, RejectRule, Settings
 from pipelines.sources import day_files, hash_file, unpack
 from pipelines.store import Part, Store, Write
@@ -155,7 +155,7 @@ def _judge(events: Events, zone: str, day: date, name: str, raw: str, known_item
 
 
 def _column(name: str) -> str:
-    return identifier(name) if name else "cast(null as varchar)"
+    return raw_column(name) if name else "cast(null as varchar)"
 
 
 def _nobody(events: Events) -> str:
@@ -169,9 +169,9 @@ def _event_type(events: Events) -> str:
     cases = []
     for kind in events.event_types:
         if kind.when_column:
-            test = f"regexp_matches({identifier(kind.when_column)}, {quote(kind.when_matches)})"
+            test = f"regexp_matches({raw_column(kind.when_column)}, {quote(kind.when_matches)})"
         elif events.columns.event_type:
-            test = f"{identifier(events.columns.event_type)} = {quote(kind.name)}"
+            test = f"{raw_column(events.columns.event_type)} = {quote(kind.name)}"
         else:
             test = "true"
         cases.append(f"when {test} then {quote(kind.name)}")
@@ -187,7 +187,7 @@ def _custom_reasons(rules: Iterable[RejectRule]) -> str:
     for rule in rules:
         kinds = ", ".join(quote(kind) for kind in rule.event_types)
         only = f" and event_type in ({kinds})" if kinds else ""
-        test = f"coalesce(regexp_matches({identifier(rule.column)}, {quote(rule.matches)}), false)"
+        test = f"coalesce(regexp_matches({raw_column(rule.column)}, {quote(rule.matches)}), false)"
         cases.append(f"when {test}{only} then {quote(rule.reason)}")
     return " ".join(cases)
 

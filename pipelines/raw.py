@@ -21,11 +21,16 @@ MAX_ROW_BYTES: Final = 16 * 1024 * 1024
 def read_raw(con: duckdb.DuckDBPyConnection, form: Format, path: Path, origin: Path, columns: Sequence[str]) -> str:
     """SELECT over one unpacked raw file.
 
-    ``origin`` is the path that errors name. Columns keep their names; each value is text, with blank turned into null;
-    arrays and objects are JSON text. ``source_row`` counts data rows from 1. A row that cannot be parsed is malformed
-    and has null columns. Raises ``InputError`` when the file has not a column that was asked for.
+    ``origin`` is the path that errors name. A column is named as ``raw_column`` says; each value is text, with blank
+    turned into null; arrays and objects are JSON text. ``source_row`` counts data rows from 1. A row that cannot be
+    parsed is malformed and has null columns. Raises ``InputError`` when the file has not a column that was asked for.
     """
     return _READERS[form.format](con, form, path, origin, sorted(set(columns)))
+
+
+def raw_column(name: str) -> str:
+    """Identifier of a raw column in the relation: prefixed, for raw names may be anything, ours among them."""
+    return identifier(f"raw:{name}")
 
 
 def _read_csv(con: duckdb.DuckDBPyConnection, form: Format, path: Path, origin: Path, columns: Sequence[str]) -> str:
@@ -35,7 +40,7 @@ def _read_csv(con: duckdb.DuckDBPyConnection, form: Format, path: Path, origin: 
     options = f"header = true, delim = {quote(form.delimiter)}, quote = '\"', escape = '\"'"
     _scan_text(con, path, types, options, "*", num_header_lines=1)
     row = "to_json({" + ", ".join(f"{quote(name)}: {identifier(name)}" for name in header) + "})::varchar"
-    values = ", ".join(f"nullif(trim({identifier(name)}), '') as {identifier(name)}" for name in columns)
+    values = ", ".join(f"nullif(trim({identifier(name)}), '') as {raw_column(name)}" for name in columns)
     return f"""
         select {_SOURCE_ROW} as source_row, {row} as raw_row, false as is_malformed, {values} from {_NUMBERED}
         union all
@@ -46,11 +51,11 @@ def _read_csv(con: duckdb.DuckDBPyConnection, form: Format, path: Path, origin: 
 def _scan_text(
     con: duckdb.DuckDBPyConnection, path: Path, types: str, options: str, select: str, num_header_lines: int
 ) -> None:
-    """Read a text file into the tables raw_accepted (with n, the number among accepted rows) and raw_malformed."""
+    """Read a text file into the tables raw_accepted (with row:n, the number among accepted rows) and raw_malformed."""
     con.execute("drop table if exists raw_rejects; drop table if exists raw_reject_scans")
     con.execute(f"""
         create or replace temp table raw_accepted as
-        select row_number() over () as n, {select}
+        select row_number() over () as "row:n", {select}
         from read_csv({quote(path)}, columns = {types}, {options}, auto_detect = false, strict_mode = false,
             max_line_size = {MAX_ROW_BYTES}, ignore_errors = true, store_rejects = true, rejects_limit = 0,
             rejects_table = 'raw_rejects', rejects_scan = 'raw_reject_scans')
@@ -64,12 +69,13 @@ def _scan_text(
 
 # Malformed rows keep their own numbers and the accepted ones fill the rest: with malformed rows r_1 < r_2 < ...
 # there are r_j - j accepted rows before r_j.
-_SOURCE_ROW: Final = "n + coalesce(num_malformed_before, 0)"
+_SOURCE_ROW: Final = '"row:n" + coalesce("row:num_malformed_before", 0)'
 _NUMBERED: Final = """raw_accepted asof left join (
-            select source_row - j as num_accepted_before, max(j) as num_malformed_before
+            select source_row - j as "row:num_accepted_before", max(j) as "row:num_malformed_before"
             from (select source_row, row_number() over (order by source_row) as j from raw_malformed)
             group by all
-        ) on n > num_accepted_before"""
+        ) on "row:n" > "row:num_accepted_before"
+"""
 
 
 def _csv_header(path: Path, origin: Path, delimiter: str) -> list[str]:
@@ -120,7 +126,7 @@ def _read_json(con: duckdb.DuckDBPyConnection, form: Format, path: Path, origin:
         num_header_lines=0,
     )
     _require_json_columns(con, columns, origin)
-    fields = ", ".join(f"nullif(trim(fields[{i}]), '') as {identifier(name)}" for i, name in enumerate(columns, 1))
+    fields = ", ".join(f"nullif(trim(fields[{i}]), '') as {raw_column(name)}" for i, name in enumerate(columns, 1))
     return f"""
         select {_SOURCE_ROW} as source_row, raw_row, not is_object as is_malformed, {fields}
         from {_NUMBERED} where trim(raw_row) <> ''
@@ -166,7 +172,7 @@ def _read_parquet(
         ) from error
     _require_columns(header, columns, origin)
     row = "to_json({" + ", ".join(f"{quote(name)}: {identifier(name)}" for name in header) + "})::varchar"
-    values = ", ".join(f"nullif(trim({_as_text(name)}), '') as {identifier(name)}" for name in columns)
+    values = ", ".join(f"nullif(trim({_as_text(name)}), '') as {raw_column(name)}" for name in columns)
     return f"""
         select file_row_number + 1 as source_row, {row} as raw_row, false as is_malformed, {values}
         from read_parquet({quote(path)}, file_row_number = true)
@@ -181,7 +187,7 @@ def _as_text(name: str) -> str:
 
 
 def _nulls(columns: Sequence[str]) -> str:
-    return ", ".join(f"cast(null as varchar) as {identifier(name)}" for name in columns)
+    return ", ".join(f"cast(null as varchar) as {raw_column(name)}" for name in columns)
 
 
 _READERS: Final[dict[str, Callable[..., str]]] = {"csv": _read_csv, "json": _read_json, "parquet": _read_parquet}

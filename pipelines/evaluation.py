@@ -1,0 +1,132 @@
+"""The next-night protocol: each model, as it stood before night N-1, is asked for the items of night N.
+
+Cases are the users who acted on N, with their history up to N-1, and the anonymous sessions of N, whose first half
+asks for the second. A user without history is a case too, and gets the fallback, as when serving.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.metrics import bootstrap_interval, case_metrics, coverage_at, novelty_at
+from models.sequences import Sequences
+from pipelines.engine import describe_part, write_rows
+from pipelines.night import Night
+from pipelines.ranking import fit_fallback, rank
+from pipelines.store import Part, Write
+from pipelines.training import EVALUATION, load_model
+from pipelines.training_data import (
+    TrainingData,
+    Vocabulary,
+    distinct,
+    load_training_data,
+    load_vocabulary,
+    newest_day,
+    non_empty,
+)
+
+PROTOCOL: Final = "next_night"
+CUTOFFS: Final = (5, 10, 20)
+USERS: Final = "users"
+
+
+@dataclass(frozen=True)
+class Cases:
+    """C cases of one kind: what was known, what came (distinct items), and its slices by name: bool[C]."""
+
+    histories: Sequences
+    targets: Sequences
+    slices: dict[str, NDArray[np.bool_]]
+
+    def __len__(self) -> int:
+        """Number of cases."""
+        return len(self.targets)
+
+
+def build_metrics(night: Night) -> list[Write]:
+    """Score every model of this night; without an evaluation chain or a case, the part is empty."""
+    data, vocabulary = load_training_data(night), load_vocabulary(night)
+    parts = [_write_metrics(night, name, data, vocabulary) for name in night.settings.training.models]
+    return [Write("metrics", tuple(parts), frozenset({night.day.isoformat()}))]
+
+
+def _write_metrics(night: Night, name: str, data: TrainingData, vocabulary: Vocabulary) -> Part:
+    rows = [
+        {"as_of_date": night.day, "model": name, "protocol": PROTOCOL, **row}
+        for row in _evaluate(night, name, data, vocabulary)
+    ]
+    folder = night.store.run_folder(night.run_id, "metrics")
+    path = write_rows(rows, "metrics", folder, night.day, name)
+    return describe_part(night.store, path, night.day, name)
+
+
+def _evaluate(night: Night, name: str, data: TrainingData, vocabulary: Vocabulary) -> Iterator[dict[str, Any]]:
+    latest = newest_day(data.train, night.settings.nights.time_zone)
+    if latest is None:
+        return
+    model = load_model(night, name, EVALUATION, vocabulary, latest)
+    assert model is not None, f"{name} has no evaluation chain although there are events to train it on"
+    fallback = fit_fallback(data.train, vocabulary.num_items)
+    counts = np.bincount(data.train.items, minlength=vocabulary.num_items).astype(np.int64)
+    exclude_seen = night.settings.recommendations.exclude_seen
+    for cases in (user_cases(data), session_cases(data)):
+        if len(cases):
+            lists = rank(
+                model, fallback, cases.histories, max(CUTOFFS), vocabulary.is_listed, exclude_seen=exclude_seen
+            )
+            yield from _rows(lists.items, cases, vocabulary.is_listed, counts, night.settings.training.seed)
+
+
+def user_cases(data: TrainingData) -> Cases:
+    """Users with an event on night N: histories up to N-1, targets of N."""
+    chosen = non_empty(data.test)
+    chosen = chosen[data.is_user[chosen]]
+    histories = data.train.concat(data.validation).take(chosen)
+    known = histories.lengths > 0
+    slices = {USERS: np.ones(len(chosen), bool), "known_users": known, "new_users": ~known}
+    return Cases(histories, distinct(data.test.take(chosen)), slices)
+
+
+def session_cases(data: TrainingData) -> Cases:
+    """Anonymous sessions of night N: the first half of the events asks for the items of the rest that are new in it."""
+    chosen = np.flatnonzero(~data.is_user & (data.test.lengths >= 2))
+    sessions = data.test.take(chosen)
+    half = (sessions.lengths + 1) // 2
+    first = sessions.cut(sessions.offsets[:-1], half)
+    rest = distinct(sessions.cut(sessions.offsets[:-1] + half, sessions.lengths - half))
+    targets = _without(rest, first)
+    asked = non_empty(targets)
+    return Cases(first.take(asked), targets.take(asked), {"anonymous_sessions": np.ones(len(asked), bool)})
+
+
+def _without(sequences: Sequences, others: Sequences) -> Sequences:
+    """Drop the items of a sequence that stand in its counterpart."""
+    width = np.int64(max(sequences.items.max(initial=0), others.items.max(initial=0))) + 1
+    kept = ~np.isin(sequences.rows * width + sequences.items, others.rows * width + others.items)
+    before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
+    return Sequences(sequences.items[kept], sequences.times[kept], before[sequences.offsets])
+
+
+def _rows(
+    items: NDArray[np.int32], cases: Cases, allowed: NDArray[np.bool_], counts: NDArray[np.int64], seed: int
+) -> Iterator[dict[str, Any]]:
+    values = case_metrics(items, cases.targets, CUTOFFS)
+    for name, mask in cases.slices.items():
+        num_cases = int(mask.sum())
+        if not num_cases:
+            continue
+        for metric, per_case in values.items():
+            low, high = bootstrap_interval(per_case[mask], seed=seed)
+            yield _row(name, metric, float(per_case[mask].mean()), num_cases, low, high)
+        for k in CUTOFFS:
+            yield _row(name, f"coverage@{k}", coverage_at(items[mask], allowed, k), num_cases)
+            yield _row(name, f"novelty@{k}", novelty_at(items[mask], counts, k), num_cases)
+
+
+def _row(
+    slice_: str, metric: str, value: float, num_cases: int, low: float | None = None, high: float | None = None
+) -> dict[str, Any]:
+    return {"slice": slice_, "metric": metric, "value": value, "low": low, "high": high, "num_cases": num_cases}

@@ -1,0 +1,80 @@
+"""Full lists: a model's ranking, and the fallback where the model has nothing to go by or runs out of items."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.popular import Popular, PopularConfig
+from models.recommender import Recommender
+from models.sequences import Sequences
+
+FROM_MODEL: Final = "follows the subject's last events"
+NO_HISTORY: Final = "popular: the subject has no history"
+NOTHING_LEFT: Final = "popular: the model had no other item to show"
+REASONS: Final = (FROM_MODEL, NO_HISTORY, NOTHING_LEFT)
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Ranked lists of C subjects: item numbers int32[C, K] (0 in a slot nothing could fill), scores float32[C, K].
+
+    ``reasons`` int8[C, K] are indices of ``REASONS``.
+    """
+
+    items: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    reasons: NDArray[np.int8]
+
+
+def fit_fallback(train: Sequences, num_items: int) -> Popular:
+    """The most popular items of the last week of ``train``, for subjects without a history."""
+    fallback = Popular(PopularConfig(window_days=7), num_items)
+    fallback.fit(train, seed=0)
+    return fallback
+
+
+def rank(
+    model: Recommender,
+    fallback: Recommender,
+    histories: Sequences,
+    k: int,
+    allowed: NDArray[np.bool_],
+    *,
+    exclude_seen: bool,
+) -> Lists:
+    """Rank ``k`` allowed items for each history; a list is shorter only if fewer items are allowed at all.
+
+    Seen items come back, from the fallback and last, where excluding them would leave a list short.
+    """
+    items, scores = model.topk(histories, k, allowed, exclude_seen=exclude_seen)
+    reasons = np.zeros(items.shape, np.int8)
+    cold = histories.without_unknown().lengths == 0
+    if cold.any():
+        nobody = Sequences.empty(1)
+        items[cold], scores[cold] = (part[0] for part in fallback.topk(nobody, k, allowed))
+        reasons[cold] = REASONS.index(NO_HISTORY)
+    _fill(items, scores, reasons, fallback, allowed)
+    return Lists(items, scores, reasons)
+
+
+def _fill(
+    items: NDArray[np.int32],
+    scores: NDArray[np.float32],
+    reasons: NDArray[np.int8],
+    fallback: Recommender,
+    allowed: NDArray[np.bool_],
+) -> None:
+    """Fill empty slots, in place, with the most popular allowed items that the list does not hold yet."""
+    short = np.flatnonzero((items == 0).any(axis=1))
+    if not len(short):
+        return
+    # k items are in the list at most, so among the 2k most popular there are k others, if there are so many.
+    popular, popularity = (part[0] for part in fallback.topk(Sequences.empty(1), 2 * items.shape[1], allowed))
+    for row in short:
+        fresh = np.flatnonzero((popular > 0) & ~np.isin(popular, items[row]))
+        slots = np.flatnonzero(items[row] == 0)[: len(fresh)]
+        chosen = fresh[: len(slots)]
+        items[row, slots], scores[row, slots] = popular[chosen], popularity[chosen]
+        reasons[row, slots] = REASONS.index(NOTHING_LEFT)

@@ -1,0 +1,133 @@
+"""Train one model for one night, in two chains that never mix.
+
+Evaluation: learns up to night N-2, selects on N-1; ``metrics`` scores it on N. Serving: the selected settings refitted
+on everything up to N. Each chain has its own checkpoint, which carries the last day it has seen.
+"""
+
+import logging
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+from models import checkpoint, registry
+from models.recommender import FitReport, ModelConfig, Recommender, StepRecord, Validation
+from models.sequences import Sequences
+from pipelines.engine import describe_part, write_rows
+from pipelines.errors import InputError
+from pipelines.night import Night
+from pipelines.store import Part, Write
+from pipelines.training_data import (
+    TrainingData,
+    Vocabulary,
+    distinct,
+    load_training_data,
+    load_vocabulary,
+    newest_day,
+    non_empty,
+)
+
+CHECKPOINTS: Final = "checkpoints"
+EVALUATION: Final = "evaluation"
+SERVING: Final = "serving"
+
+_log = logging.getLogger(__name__)
+
+
+def train_model(night: Night, name: str) -> list[Write]:
+    """Fit a model in both chains; write its checkpoints and its ``training_runs``.
+
+    The evaluation chain is left out as long as there are not three days with events. Raises ``InputError`` if there is
+    nothing at all to learn from.
+    """
+    data, vocabulary = load_training_data(night), load_vocabulary(night)
+    if not len(data.everything.items):
+        raise InputError(
+            f"there is nothing to train {name} on",
+            where=f"training_sequences of {night.day}",
+            value="no event of positive weight within the window",
+            allowed="at least one",
+            fix="check event_types, training.window_days and the logs of the last nights",
+        )
+    folder = night.store.run_folder(night.run_id, CHECKPOINTS) / night.day.isoformat() / name
+    config: str | ModelConfig = night.settings.training.models[name]
+    rows: list[dict[str, Any]] = []
+    if len(data.train.items):
+        model = registry.build(name, config, vocabulary.num_items)
+        report = _fit(night, model, data.train, _validation(night, data))
+        rows += _save(night, folder / EVALUATION, model, report, vocabulary, data.train)
+        config = report.chosen
+    model = registry.build(name, config, vocabulary.num_items)
+    report = _fit(night, model, data.everything, None)
+    rows += _save(night, folder / SERVING, model, report, vocabulary, data.everything)
+    return [_training_runs(night, name, rows), _checkpoints(night, name, folder, rows[-1]["checkpoint_hash"])]
+
+
+def _fit(night: Night, model: Recommender, train: Sequences, validation: Validation | None) -> FitReport:
+    def log(record: StepRecord) -> None:
+        _log.info(
+            "%s, %s: epoch %d, loss %.4f, NDCG@10 %.4f, %.1f s",
+            model.name, record.stage, record.epoch, record.loss, record.metric, record.seconds,
+        )  # fmt: skip
+
+    return model.fit(train.take(non_empty(train)), validation, seed=night.settings.training.seed, on_step=log)
+
+
+def _validation(night: Night, data: TrainingData) -> Validation | None:
+    """Users who were known before night N-1 and acted on it."""
+    cases = non_empty(data.validation)
+    cases = cases[data.train.lengths[cases] > 0]
+    if not len(cases):
+        return None
+    exclude_seen = night.settings.recommendations.exclude_seen
+    targets = distinct(data.validation.take(cases))
+    return Validation(data.train.take(cases), targets, exclude_seen=exclude_seen)
+
+
+def _save(
+    night: Night, folder: Path, model: Recommender, report: FitReport, vocabulary: Vocabulary, train: Sequences
+) -> list[dict[str, Any]]:
+    """Save a checkpoint and return its rows of ``training_runs``."""
+    as_of = newest_day(train, night.settings.nights.time_zone)
+    assert as_of is not None, "a model is fitted on at least one event"
+    digest = checkpoint.save(folder, model, vocabulary.content_hash, as_of)
+    return [
+        {
+            "as_of_date": night.day,
+            "model": model.name,
+            "chain": folder.name,
+            "stage": record.stage,
+            "step": record.step,
+            "epoch": record.epoch,
+            "loss": _or_null(record.loss),
+            "validation_metric": _or_null(record.metric),
+            "seconds": record.seconds,
+            "checkpoint_hash": digest,
+        }
+        for record in report.records
+    ]
+
+
+def _or_null(value: float) -> float | None:
+    return value if value == value else None
+
+
+def _training_runs(night: Night, name: str, rows: Sequence[dict[str, Any]]) -> Write:
+    folder = night.store.run_folder(night.run_id, "training_runs")
+    path = write_rows(rows, "training_runs", folder, night.day, name)
+    part = describe_part(night.store, path, night.day, name)
+    return Write("training_runs", (part,), frozenset({part.partition}), frozenset({name}))
+
+
+def _checkpoints(night: Night, name: str, folder: Path, digest: str) -> Write:
+    path = folder.relative_to(night.store.root).as_posix()
+    part = Part(night.day.isoformat(), name, path, 0, digest)
+    return Write(CHECKPOINTS, (part,), frozenset({part.partition}), frozenset({name}))
+
+
+def load_model(night: Night, name: str, chain: str, vocabulary: Vocabulary, latest_as_of: date) -> Recommender | None:
+    """Load a model of this night that has seen nothing after ``latest_as_of``; None if that chain was not trained."""
+    part = next((p for p in night.current(CHECKPOINTS) if p.slice == name), None)
+    assert part is not None, f"{name} has no checkpoint of {night.day}: its asset runs before"
+    folder = night.store.root / part.path / chain
+    return checkpoint.load(folder, vocabulary.content_hash, latest_as_of) if folder.exists() else None
