@@ -6,6 +6,7 @@ Each section is handed to the transforms that need it; the layer above only load
 import difflib
 import re
 import tomllib
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
@@ -137,8 +138,9 @@ class Catalogue(Format):
 
 
 class Nights(Section):
-    """Which days are nights, and when the schedule runs."""
+    """Which days are nights. ``schedule`` is cron fields in ``time_zone``; a tick runs the night that ended before it."""
 
+    first: date
     time_zone: str = "UTC"
     session_gap_minutes: float = Field(30, gt=0, le=1440)
     run_last: int = Field(2, ge=1)
@@ -203,7 +205,7 @@ class Settings(Section):
 
     events: Events
     catalogue: Catalogue | None = None
-    nights: Nights = Nights()
+    nights: Nights
     statistics: Statistics = Statistics()
     training: Training = Training()
     recommendations: Recommendations = Recommendations()

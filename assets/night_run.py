@@ -1,0 +1,130 @@
+"""How every stage runs: build into the run folder, validate, and only then publish."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+import dagster as dg
+
+from assets.asset_checks import check_results
+from assets.checkpoints import CheckpointReport, run_checkpoint
+from assets.measurement import Measurement
+from assets.presentation import table_metadata
+from assets.stages import Stage
+from pipelines.contracts import CONTRACTS
+from pipelines.engine import create_views, scan_parts
+from pipelines.errors import InputError
+from pipelines.expectations import COMPANIONS, Expectation
+from pipelines.night import Night, published_views
+from pipelines.scoring import subjects_sql
+from pipelines.settings import Settings
+from pipelines.store import Store, Write
+
+DOCS: Final = "data_docs"
+_log = logging.getLogger("nightly")
+
+Suites = Mapping[str, Sequence[Expectation]]
+
+
+def night_of(context: dg.AssetExecutionContext, settings: Settings) -> Night:
+    """The night, or range of days, that a run is for."""
+    days = context.partition_key_range
+    attempt = f"{context.run.run_id}-{context.retry_number}"
+    first, day = date.fromisoformat(days.start), date.fromisoformat(days.end)
+    return Night(settings, Store(settings.store_root), first, day, attempt)
+
+
+def run_stage(
+    context: dg.AssetExecutionContext, settings: Settings, stage: Stage, suites: Suites
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+    """Run a stage of a night: its checks are reported one by one, and a failing one stops the night unpublished."""
+    night = night_of(context, settings)
+    with Measurement() as measured:
+        writes = _build(night, stage)
+        reports = {asset: _validate(night, table, writes, suites[asset]) for asset, table in stage.tables.items()}
+    for asset, report in reports.items():
+        yield from check_results(report, dg.AssetKey(asset))
+    failed = [report for report in reports.values() if not report.passed]
+    if failed:
+        raise dg.Failure("\n".join(report.message() for report in failed), allow_retries=False)
+    night.store.publish(writes)
+    _tell(night, stage, writes, reports, measured)
+    for asset, table in stage.tables.items():
+        yield dg.MaterializeResult(asset, metadata=_metadata(night, table, writes, reports[asset], measured))
+
+
+def _build(night: Night, stage: Stage) -> list[Write]:
+    try:
+        return stage.build(night)
+    except InputError as error:
+        raise dg.Failure(f"{stage.name}, night {night.day}: {error}", allow_retries=False) from error
+
+
+def _validate(
+    night: Night, table: str, writes: Sequence[Write], expectations: Sequence[Expectation]
+) -> CheckpointReport:
+    return run_checkpoint(
+        CONTRACTS[table],
+        expectations,
+        _views(night, table, writes),
+        night.day,
+        docs_root(night.store),
+        storage=night.settings.store,
+        scratch=night.store.root / "scratch",
+    )
+
+
+def docs_root(store: Store) -> Path:
+    """Folder of the Data Docs."""
+    return store.root / DOCS
+
+
+def _views(night: Night, table: str, writes: Sequence[Write]) -> dict[str, str]:
+    """The staged table as ``batch``, and what its expectations compare it with."""
+    staged = {
+        write.table: scan_parts(night.store, write.table, write.parts) for write in writes if write.table in CONTRACTS
+    }
+    previous = scan_parts(night.store, "metadata_vocabulary", night.previous("metadata_vocabulary"))
+    everything = {
+        **published_views(night),
+        **{f"staged_{name}": select for name, select in staged.items()},
+        "previous_metadata_vocabulary": previous,
+        "expected_subjects": subjects_sql(night),
+    }
+    needed = COMPANIONS.get(table, ())
+    first = ("sessions",) if "expected_subjects" in needed else ()
+    return {name: everything[name] for name in (*first, *needed)} | {"batch": staged[table]}
+
+
+def _metadata(
+    night: Night, table: str, writes: Sequence[Write], report: CheckpointReport, measured: Measurement
+) -> dict[str, Any]:
+    (write,) = (write for write in writes if write.table == table)
+    views = {name: select for name, select in published_views(night).items() if name == "interactions"}
+    views["batch"] = scan_parts(night.store, table, write.parts)
+    with night.connect() as con:
+        create_views(con, views)
+        metadata = table_metadata(con, CONTRACTS[table], views)
+    metadata["stage_seconds"] = round(measured.seconds, 2)
+    metadata["stage_peak_mib"] = round(measured.peak_mib)
+    if report.page:
+        metadata["data_docs"] = dg.MetadataValue.path(report.page)
+    return metadata
+
+
+def _tell(
+    night: Night, stage: Stage, writes: Sequence[Write], reports: Mapping[str, CheckpointReport], measured: Measurement
+) -> None:
+    """One line of progress for the terminal, and a line for each warning."""
+    tables = set(stage.tables.values())
+    rows = sum(part.num_rows for write in writes if write.table in tables for part in write.parts)
+    checks = sum(len(report.verdicts) for report in reports.values())
+    _log.info(
+        "%s  %-20s %10s rows  %3d checks  %6.1f s  %5.0f MiB",
+        night.day, stage.name, f"{rows:,}", checks, measured.seconds, measured.peak_mib,
+    )  # fmt: skip
+    for report in reports.values():
+        if report.warnings:
+            _log.warning("%s", report.message())

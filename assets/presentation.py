@@ -1,0 +1,60 @@
+"""What the Dagster UI shows of a table: its columns with their meaning, rows, a small sample, a picture."""
+
+import html
+from collections.abc import Mapping
+from typing import Any, Final
+
+import dagster as dg
+import duckdb
+
+from assets.plots import plot
+from pipelines.contracts import Contract
+from pipelines.engine import create_views
+
+SAMPLE_ROWS: Final = 5
+MAX_CELL: Final = 60
+
+
+def column_schema(contract: Contract) -> dg.TableSchema:
+    """Columns of a table as Dagster shows them."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=column.name,
+                type=str(column.type),
+                description=column.meaning,
+                constraints=dg.TableColumnConstraints(nullable=column.nullable),
+            )
+            for column in contract.columns
+        ]
+    )
+
+
+def table_metadata(con: duckdb.DuckDBPyConnection, contract: Contract, views: Mapping[str, str]) -> dict[str, Any]:
+    """Rows, sample and picture of a staged table, which is the view ``batch`` of ``views``."""
+    create_views(con, views)
+    count = con.execute("select count(*) from batch").fetchone()
+    assert count is not None
+    metadata: dict[str, Any] = {
+        "dagster/row_count": count[0],
+        "sample": dg.MetadataValue.md(_sample(con, contract)),
+    }
+    picture = plot(con, contract.name)
+    if picture:
+        metadata["plot"] = dg.MetadataValue.md(picture)
+    return metadata
+
+
+def _sample(con: duckdb.DuckDBPyConnection, contract: Contract) -> str:
+    rows = con.execute(f"select * from batch limit {SAMPLE_ROWS}").fetchall()
+    names = contract.column_names
+    lines = [names, ["---"] * len(names), *([_cell(value) for value in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    """Text for a Markdown table: hostile titles must neither break the table nor become HTML."""
+    text = "" if value is None else str(value)
+    text = text if len(text) <= MAX_CELL else text[:MAX_CELL] + "..."
+    escaped = html.escape(" ".join(text.split()))
+    return "".join(f"\\{c}" if c in "\\`*_[]|~" else c for c in escaped)

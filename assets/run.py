@@ -1,0 +1,141 @@
+"""Run the nights that are due, in this process, through the real Dagster job: ``python -m assets.run --settings FILE``.
+
+The first call loads the history as one backfill and then runs the last nights one by one; later calls run the nights
+that are missing. With nothing missing, the last night runs again, which changes nothing unless its input changed.
+"""
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.storage.tags import (  # the public way to ask for a range is the UI alone
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+)
+from rich.console import Console
+
+from assets.deployment import BACKFILL_JOB, NIGHTLY_JOB, build_definitions
+from pipelines.errors import InputError
+from pipelines.query import print_answer, run_query
+from pipelines.settings import Settings, load_settings
+from pipelines.sources import day_files
+from pipelines.store import Store
+from pipelines.views import FILE_NAME
+
+ONE_DAY = timedelta(days=1)
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is due: a range of history (both ends, or None), then single nights."""
+
+    history: tuple[date, date] | None
+    nights: tuple[date, ...]
+
+
+def plan_nights(settings: Settings, until: date | None = None, run_last: int | None = None) -> Plan:
+    """Work out which nights are due, up to the newest raw file or ``until``.
+
+    ``run_last`` replaces the number of the settings. Raises ``InputError`` if there is no file in that time.
+    """
+    days = [day for day in day_files(settings.events.path, settings.folder) if day >= settings.nights.first]
+    days = [day for day in days if until is None or day <= until]
+    if not days:
+        raise InputError(
+            "there is no raw file to run a night for",
+            where=settings.folder / settings.events.path,
+            value=f"from {settings.nights.first}" + (f" until {until}" if until else ""),
+            allowed="at least one file from nights.first on",
+            fix="set nights.first to the day of your oldest file",
+        )
+    last = until or days[-1]
+    done = Store(settings.store_root).partitions("recommendations", until=last)
+    start = min(done[-1] + ONE_DAY, last) if done else max(settings.nights.first, days[0])
+    single = run_last or settings.nights.run_last
+    first_single = max(start, last - ONE_DAY * (single - 1))
+    nights = tuple(first_single + ONE_DAY * n for n in range((last - first_single).days + 1))
+    history = (start, first_single - ONE_DAY) if start < first_single else None
+    return Plan(history, nights)
+
+
+def run_plan(settings: Settings, plan: Plan, instance: dg.DagsterInstance) -> bool:
+    """Run what is due, stopping at the first night that fails; tell whether all went well."""
+    definitions = build_definitions(settings)
+    if plan.history:
+        first, last = (day.isoformat() for day in plan.history)
+        logging.getLogger("nightly").info("history %s to %s", first, last)
+        tags = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+        job = definitions.resolve_job_def(BACKFILL_JOB)
+        if not _succeeded(job.execute_in_process(QUIET, instance, tags=tags, raise_on_error=False)):
+            return False
+    job = definitions.resolve_job_def(NIGHTLY_JOB)
+    for night in plan.nights:
+        result = job.execute_in_process(QUIET, instance, partition_key=night.isoformat(), raise_on_error=False)
+        if not _succeeded(result):
+            return False
+    return True
+
+
+def _succeeded(result: dg.ExecuteInProcessResult) -> bool:
+    """Tell whether a run went well; print why a stage failed."""
+    for event in result.all_events:
+        failure = event.step_failure_data if event.is_step_failure else None
+        if failure is None:
+            continue
+        told = failure.user_failure_data.description if failure.user_failure_data else None
+        error = failure.error_display_string
+        print(f"\nSTOPPED at {event.step_key}\n{told or error}", file=sys.stderr)
+    return result.success
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line: 0 if every night was published, 1 if a stage stopped one, 2 for wrong input."""
+    chosen = _parser().parse_args(arguments)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stdout)
+    logging.getLogger("nightly").setLevel(logging.INFO)
+    try:
+        settings = load_settings(chosen.settings)
+        plan = Plan(None, (chosen.night,)) if chosen.night else plan_nights(settings, chosen.until, chosen.nights)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    began = time.perf_counter()
+    with dg.DagsterInstance.get() as instance:
+        succeeded = run_plan(settings, plan, instance)
+    if not succeeded:
+        print("\nNothing of that night was published: every query still shows the night before it.", file=sys.stderr)
+        return 1
+    _summarise(settings, time.perf_counter() - began)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Run the nights that are due.")
+    parser.add_argument("--settings", type=Path, required=True, help="settings of the deployment")
+    parser.add_argument("--until", type=date.fromisoformat, help="newest night to run (default: the newest raw file)")
+    parser.add_argument("--nights", type=int, help="how many nights run one by one (default: nights.run_last)")
+    parser.add_argument("--night", type=date.fromisoformat, help="run this night alone, again or for the first time")
+    return parser
+
+
+def _summarise(settings: Settings, seconds: float) -> None:
+    """Say where the tables lie, and show the leaderboard and a few lists."""
+    views = settings.store_root / FILE_NAME
+    console = Console()
+    console.print(f"\nDone in {seconds:.0f} s.")
+    print(f"Tables    {settings.store_root}\nDuckDB    {views}\nData Docs {settings.store_root}/data_docs/index.html\n")
+    console.print("Leaderboard: the items of the last night, asked of models that had not seen it or the night before")
+    print_answer(console, *run_query(views, "leaderboard", {}))
+    console.print(f"\nTop recommendations of three users, by {settings.recommendations.serve}")
+    print_answer(console, *run_query(views, "top_for_some_users", {}))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
