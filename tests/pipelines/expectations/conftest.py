@@ -32,7 +32,7 @@ def settings() -> Settings:
                 "event_types": [{"name": "view"}, {"name": "it's {x}:y", "when_column": "a", "when_matches": "b"}],
             },
             "catalogue": {"format": "csv", "path": "items/{day}.csv", "columns": {"id": "id", "price": "price"}},
-            "nights": {"time_zone": "Europe/Berlin", "session_gap_minutes": 30},
+            "nights": {"first": "2026-01-01", "time_zone": "Europe/Berlin", "session_gap_minutes": 30},
             "recommendations": {"k": 2, "related_k": 2},
             "validation": {
                 "max_quarantine_share": 0.05,
