@@ -6,6 +6,7 @@ PORT ?= 3000
 # `make run TORCH_INDEX=https://download.pytorch.org/whl/cpu`, save some GB.
 TORCH_INDEX ?=
 
+PYTHON311 ?= $(or $(shell command -v python3.11),python3)
 PYTHON := .venv/bin/python
 INSTALLED := .venv/installed
 export DAGSTER_HOME := $(CURDIR)
@@ -54,8 +55,10 @@ clean: ## remove the environment, the sample and the sample's store
 	rm -rf .venv sample store/sample_shop
 
 $(INSTALLED): requirements.lock
-	@command -v python3.11 >/dev/null || { echo "Python 3.11 is needed: install it so that python3.11 is on the PATH"; exit 1; }
-	python3.11 -m venv .venv
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(PYTHON311) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
+		{ echo "Python 3.11 is needed. Found: $$($(PYTHON311) --version 2>&1). Name another one: make $(MAKECMDGOALS) PYTHON311=/path/to/python3.11"; exit 1; }
+	@echo "Installing into .venv: once, some minutes"
+	@$(PYTHON311) -m venv .venv
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@touch $@
