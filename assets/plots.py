@@ -90,7 +90,8 @@ def _training_runs(con: duckdb.DuckDBPyConnection, axes: Axes) -> bool:
             axes.plot(*rows, color=colour, label=chain)
             shown = True
     axes.set(title="Training loss", xlabel="step")
-    axes.legend(frameon=False)
+    if shown:
+        axes.legend(frameon=False)
     return shown
 
 

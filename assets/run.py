@@ -6,6 +6,7 @@ that are missing. With nothing missing, the last night runs again, which changes
 
 import argparse
 import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -106,6 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
+    os.environ.setdefault("DAGSTER_HOME", str(Path(__file__).parent.parent))
     began = time.perf_counter()
     with dg.DagsterInstance.get() as instance:
         succeeded = run_plan(settings, plan, instance)
