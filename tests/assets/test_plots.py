@@ -7,7 +7,7 @@ from assets.plots import plot
 
 BATCHES = {
     "quarantine": "select * from (values ('too_late'), ('too_late'), ('missing_item')) as t(reason)",
-    "item_frequency": "select i as popularity_rank, 9 // i as num_events, i < 4 as is_frequent from range(1, 9) as t(i)",
+    "item_frequency": "select i as popularity_rank, 9 // i num_events, i < 4 as is_frequent from range(1, 9) as t(i)",
     "interval_uniformity": "select i / 10 as log_gap_dispersion, i < 4 as is_uniform from range(9) as t(i)",
     "training_runs": "select 'serving' as chain, i as step, 1 / (i + 1) as loss from range(9) as t(i)",
     "metrics": "select 'popular' as model, 'ndcg@10' as metric, 'users' as slice, .2 as value, .1 as low, .3 as high",

@@ -29,7 +29,9 @@ def test_a_sample_shows_hostile_text_as_text_and_cuts_long_cells() -> None:
 
 
 def test_at_most_five_rows_are_a_sample() -> None:
-    batch = "select date '2026-01-01' as file_date, 'f' as source_file, i as source_row, 'r' as reason from range(9) as t(i)"
+    batch = (
+        "select date '2026-01-01' as file_date, 'f' as source_file, i as source_row, 'r' as reason from range(9) t(i)"
+    )
     with duckdb.connect() as con:
         metadata = table_metadata(con, QUARANTINE, {"batch": batch})
     assert metadata["dagster/row_count"] == 9
