@@ -23,7 +23,7 @@ def shop_settings(folder: Path) -> Settings:
         {
             "folder": folder,
             "events": {
-                "path": "logs/events-{day}.jsonl",
+                "path": "logs/events-{day}.jsonl*",
                 "format": "json",
                 "columns": {
                     "user": "user",
