@@ -41,7 +41,8 @@ def train_model(night: Night, name: str) -> list[Write]:
     nothing at all to learn from.
     """
     data, vocabulary = load_training_data(night), load_vocabulary(night)
-    if not len(data.everything.items):
+    everything = data.everything
+    if not len(everything.items):
         raise InputError(
             f"there is nothing to train {name} on",
             where=f"training_sequences of {night.day}",
@@ -58,8 +59,8 @@ def train_model(night: Night, name: str) -> list[Write]:
         rows += _save(night, folder / EVALUATION, model, report, vocabulary, data.train)
         config = report.chosen
     model = registry.build(name, config, vocabulary.num_items)
-    report = _fit(night, model, data.everything, None)
-    rows += _save(night, folder / SERVING, model, report, vocabulary, data.everything)
+    report = _fit(night, model, everything, None)
+    rows += _save(night, folder / SERVING, model, report, vocabulary, everything)
     return [_training_runs(night, name, rows), _checkpoints(night, name, folder, rows[-1]["checkpoint_hash"])]
 
 
@@ -74,7 +75,7 @@ def _fit(night: Night, model: Recommender, train: Sequences, validation: Validat
 
 
 def _validation(night: Night, data: TrainingData) -> Validation | None:
-    """Users who were known before night N-1 and acted on it."""
+    """Subjects who were known before night N-1 and acted on it."""
     cases = non_empty(data.validation)
     cases = cases[data.train.lengths[cases] > 0]
     if not len(cases):

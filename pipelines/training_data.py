@@ -105,9 +105,8 @@ def non_empty(sequences: Sequences) -> NDArray[np.int64]:
 
 
 def distinct(sequences: Sequences) -> Sequences:
-    """Each item of a sequence once, by number; the times are those of the first occurrence in the array."""
+    """Each item of a sequence once, ordered by number; the times are 0, for this is not the order of the events."""
     width = np.int64(sequences.items.max(initial=0)) + 1
-    keys, first = np.unique(sequences.rows * width + sequences.items, return_index=True)
-    lengths = np.bincount(keys // width, minlength=len(sequences)).astype(np.int64)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return Sequences((keys % width).astype(np.int32), np.zeros(len(first), np.int64), offsets)
+    keys = np.unique(sequences.rows * width + sequences.items)
+    offsets = np.searchsorted(keys, np.arange(len(sequences) + 1) * width)
+    return Sequences((keys % width).astype(np.int32), np.zeros(len(keys), np.int64), offsets.astype(np.int64))

@@ -1,0 +1,237 @@
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.sequences import Sequences
+from pipelines.night import Night
+from pipelines.store import Store
+from pipelines.training_data import (
+    TrainingData,
+    distinct,
+    load_training_data,
+    load_vocabulary,
+    newest_day,
+    non_empty,
+    to_sequences,
+)
+from tests.pipelines.small_sequences import lists_of, make
+from tests.pipelines.small_store import Row, day, publish, shop_settings
+
+NUMBERS = pa.list_(pa.int32())
+TIMES = pa.list_(pa.timestamp("us", tz="UTC"))
+ROWS = [[4, 2], [], [7], [3, 3, 5], []]
+MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def columns(rows: list[list[int]]) -> tuple[pa.Array, pa.Array]:
+    """Two list columns; each event happens as many seconds after the first midnight as its item's number says."""
+    times = [[MIDNIGHT + timedelta(seconds=number) for number in sorted(row)] for row in rows]
+    return pa.array(rows, NUMBERS), pa.array(times, TIMES)
+
+
+def chunked(column: pa.Array, cuts: list[int]) -> pa.ChunkedArray:
+    bounds = [0, *cuts, len(column)]
+    return pa.chunked_array([column[start:stop] for start, stop in pairwise(bounds)], type=column.type)
+
+
+def assert_holds(sequences: Sequences, rows: list[list[int]]) -> None:
+    assert lists_of(sequences) == rows
+    start = int(MIDNIGHT.timestamp())
+    assert sequences.times.tolist() == [start + number for row in rows for number in sorted(row)]
+
+
+def sequence_row(subject: str, split: str, numbers: list[int], on: int, night: int = 5) -> Row:
+    """A row of training_sequences: events one minute apart from noon of a day on. A name such as ?x is a session."""
+    noon = datetime.combine(day(on), datetime.min.time(), UTC) + timedelta(hours=12)
+    return {
+        "as_of_date": day(night),
+        "subject_type": "session" if subject.startswith("?") else "user",
+        "subject_id": subject.removeprefix("?"),
+        "split": split,
+        "item_numbers": numbers,
+        "event_times": [noon + timedelta(minutes=n) for n in range(len(numbers))],
+    }
+
+
+def night_with(root: Path, rows: list[Row], night: int = 5) -> Night:
+    found = Night(shop_settings(), Store(root), day(night), day(night), "run")
+    publish(found, "training_sequences", {day(night): rows})
+    return found
+
+
+def test_lists_become_sequences_with_times_in_seconds() -> None:
+    assert_holds(to_sequences(*columns(ROWS)), ROWS)
+
+
+@pytest.mark.parametrize("cuts", [[1], [2, 2], [0, 1, 3, 5]])
+def test_chunks_make_no_difference_even_if_the_two_columns_are_cut_differently(cuts: list[int]) -> None:
+    numbers, times = columns(ROWS)
+    assert_holds(to_sequences(chunked(numbers, cuts), chunked(times, [3])), ROWS)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(1, 4), (2, 3), (1, 2), (3, 5), (2, 2)])
+def test_a_slice_gives_its_own_rows_only(start: int, stop: int) -> None:
+    numbers, times = columns(ROWS)
+    assert_holds(to_sequences(numbers[start:stop], times[start:stop]), ROWS[start:stop])
+
+
+def test_a_slice_of_chunks_gives_its_own_rows_only() -> None:
+    numbers, times = (chunked(column, [2]).slice(1, 3) for column in columns(ROWS))
+    assert_holds(to_sequences(numbers, times), ROWS[1:4])
+
+
+@pytest.mark.parametrize("rows", [[], [[]], [[], []]])
+def test_no_events_give_as_many_empty_sequences(rows: list[list[int]]) -> None:
+    assert_holds(to_sequences(*columns(rows)), rows)
+
+
+def test_a_column_without_a_chunk_has_no_sequences() -> None:
+    assert len(to_sequences(pa.chunked_array([], NUMBERS), pa.chunked_array([], TIMES))) == 0
+
+
+def test_a_part_of_a_second_is_cut_off() -> None:
+    late = pa.array([[MIDNIGHT + timedelta(microseconds=1_999_999)]], TIMES)
+    assert to_sequences(pa.array([[2]], NUMBERS), late).times.tolist() == [int(MIDNIGHT.timestamp()) + 1]
+
+
+@given(st.data(), st.lists(st.lists(st.integers(2, 9), max_size=4), max_size=8))
+def test_any_cut_of_any_lists_gives_the_same_sequences(data: st.DataObject, rows: list[list[int]]) -> None:
+    numbers, times = columns(rows)
+    bounds = st.integers(0, len(rows))
+    numbers, times = (chunked(column, sorted(data.draw(st.lists(bounds)))) for column in (numbers, times))
+    start, stop = sorted((data.draw(bounds), data.draw(bounds)))
+    assert_holds(to_sequences(numbers.slice(start, stop - start), times.slice(start, stop - start)), rows[start:stop])
+
+
+def test_distinct_keeps_each_item_of_a_sequence_once() -> None:
+    assert lists_of(distinct(make([7, 3, 7, 7], [], [3, 9], [3]))) == [[3, 7], [], [3, 9], [3]]
+
+
+@given(st.lists(st.lists(st.integers(0, 30), max_size=6), max_size=6))
+def test_distinct_equals_a_sorted_set(rows: list[list[int]]) -> None:
+    assert lists_of(distinct(make(*rows))) == [sorted(set(row)) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("zone", "expected"),
+    [
+        ("UTC", date(2026, 3, 28)),
+        ("Asia/Tokyo", date(2026, 3, 29)),
+        ("America/New_York", date(2026, 3, 28)),
+        ("Europe/Berlin", date(2026, 3, 29)),
+    ],
+)
+def test_the_newest_day_is_that_of_the_zone(zone: str, expected: date) -> None:
+    newest = int(datetime(2026, 3, 28, 23, 30, tzinfo=UTC).timestamp())
+    assert newest_day(make([2, 3], [4], times=[newest - 9, newest, 0]), zone) == expected
+
+
+def test_the_newest_day_knows_summer_time() -> None:
+    last_second_of_the_day = int(datetime(2026, 3, 29, 21, 59, 59, tzinfo=UTC).timestamp())
+    assert newest_day(make([2], times=[last_second_of_the_day]), "Europe/Berlin") == date(2026, 3, 29)
+    assert newest_day(make([2], times=[last_second_of_the_day + 1]), "Europe/Berlin") == date(2026, 3, 30)
+
+
+def test_without_an_event_there_is_no_newest_day() -> None:
+    assert newest_day(make([], []), "UTC") is None
+
+
+def test_non_empty_names_the_sequences_with_an_event() -> None:
+    assert non_empty(make([], [2], [], [3, 4], [])).tolist() == [1, 3]
+
+
+def test_parts_are_aligned_by_subject_where_a_split_is_missing(tmp_path: Path) -> None:
+    rows = [
+        sequence_row("cy", "test", [2], 5),
+        sequence_row("ann", "train", [5, 4], 1),
+        sequence_row("ann", "test", [3], 5),
+        sequence_row("?z", "validation", [6, 6], 4),
+        sequence_row("bob", "validation", [7], 4),
+        sequence_row("bob", "train", [8], 3),
+        sequence_row("z", "train", [9], 2),
+    ]
+    data = load_training_data(night_with(tmp_path, rows))
+    assert data.is_user.tolist() == [False, True, True, True, True]  # ?z, then ann, bob, cy and the user z
+    assert lists_of(data.train) == [[], [5, 4], [8], [], [9]]
+    assert lists_of(data.validation) == [[6, 6], [], [7], [], []]
+    assert lists_of(data.test) == [[], [3], [], [2], []]
+    assert newest_day(data.train, "UTC") == day(3)
+
+
+def test_everything_is_the_three_parts_in_order_of_time(tmp_path: Path) -> None:
+    rows = [
+        sequence_row("ann", "test", [2], 5),
+        sequence_row("ann", "train", [5, 4], 1),
+        sequence_row("ann", "validation", [3], 4),
+        sequence_row("bob", "test", [9], 5),
+    ]
+    everything = load_training_data(night_with(tmp_path, rows)).everything
+    assert lists_of(everything) == [[5, 4, 3, 2], [9]]
+    noon = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp())
+    assert everything.times.tolist() == [noon + 86_400 * d + s for d, s in ((1, 0), (1, 60), (4, 0), (5, 0), (5, 0))]
+
+
+def test_the_sequences_of_another_night_are_not_read(tmp_path: Path) -> None:
+    night = night_with(tmp_path, [])
+    before = [sequence_row("ann", "train", [2, 3], 0, night=4)]
+    publish(night, "training_sequences", {day(4): before, day(5): [sequence_row("bob", "train", [4], 1)]})
+    assert lists_of(load_training_data(night).everything) == [[4]]
+
+
+def test_a_night_without_sequences_has_no_subjects(tmp_path: Path) -> None:
+    data = load_training_data(night_with(tmp_path, []))
+    assert isinstance(data, TrainingData)
+    assert (len(data.is_user), len(data.everything)) == (0, 0)
+    assert data.is_user.dtype == np.bool_
+
+
+def vocabulary_row(number: int, token: str, field: str = "item", count: int = 1) -> Row:
+    shared = {"as_of_date": day(5), "first_night": day(0)}
+    return {**shared, "field": field, "token": token, "number": number, "count": count}
+
+
+def item_row(name: str, *, is_listed: bool) -> Row:
+    empty = dict.fromkeys(("title", "description", "brand", "price"))
+    known = {"category": [], "attributes": {}, "first_seen": day(0), "is_listed": is_listed}
+    return {"as_of_date": day(5), "item_id": name, **empty, **known}
+
+
+def vocabulary_night(root: Path, rows: list[Row]) -> Night:
+    night = Night(shop_settings(), Store(root), day(5), day(5), "run")
+    items = [item_row("old", is_listed=False), item_row("new", is_listed=True), item_row("mid", is_listed=True)]
+    publish(night, "items", {day(5): items})
+    publish(night, "metadata_vocabulary", {day(5): rows})
+    return night
+
+
+def test_an_item_stands_at_its_number_and_only_a_listed_one_may_be_shown(tmp_path: Path) -> None:
+    tokens = [(4, "mid"), (2, "old"), (5, "left the shop"), (3, "new")]
+    rows = [*(vocabulary_row(number, token) for number, token in tokens), vocabulary_row(2, "new", field="brand")]
+    vocabulary = load_vocabulary(vocabulary_night(tmp_path, rows))
+    assert vocabulary.item_ids.to_pylist() == ["", "", "old", "new", "mid", "left the shop"]
+    assert vocabulary.is_listed.tolist() == [False, False, False, True, True, False]
+    assert vocabulary.num_items == 6
+
+
+def test_an_empty_vocabulary_holds_the_special_numbers_alone(tmp_path: Path) -> None:
+    vocabulary = load_vocabulary(vocabulary_night(tmp_path, []))
+    assert vocabulary.item_ids.to_pylist() == ["", ""]
+    assert vocabulary.is_listed.tolist() == [False, False]
+    assert vocabulary.is_listed.dtype == np.bool_
+
+
+def test_the_hash_of_a_vocabulary_changes_with_its_numbers_and_not_with_its_counts(tmp_path: Path) -> None:
+    rows = [vocabulary_row(2, "old"), vocabulary_row(3, "new")]
+    recounted = [row | {"count": 9} for row in rows]
+    swapped = [vocabulary_row(3, "old"), vocabulary_row(2, "new")]
+    with_brand = [*rows, vocabulary_row(2, "maker", field="brand")]
+    nights = [vocabulary_night(tmp_path / str(n), r) for n, r in enumerate((rows, recounted, swapped, with_brand))]
+    first, same, other, more = (load_vocabulary(night).content_hash for night in nights)
+    assert first == same
+    assert len({first, other, more}) == 3
