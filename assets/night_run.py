@@ -22,7 +22,7 @@ from pipelines.scoring import subjects_sql
 from pipelines.settings import Settings
 from pipelines.store import Store, Write
 
-DOCS: Final = "data_docs"
+VALIDATION: Final = "validation"
 _log = logging.getLogger("nightly")
 
 Suites = Mapping[str, Sequence[Expectation]]
@@ -77,8 +77,13 @@ def _validate(
 
 
 def docs_root(store: Store) -> Path:
-    """Folder of the Data Docs."""
-    return store.root / DOCS
+    """Folder of the suites, the results and the Data Docs."""
+    return store.root / VALIDATION
+
+
+def docs_index(store: Store) -> Path:
+    """First page of the Data Docs."""
+    return docs_root(store) / "data_docs" / "index.html"
 
 
 def _views(night: Night, table: str, writes: Sequence[Write]) -> dict[str, str]:

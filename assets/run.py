@@ -19,11 +19,11 @@ from dagster._core.storage.tags import (  # the public way to ask for a range is
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
 )
-from rich.console import Console
 
 from assets.deployment import BACKFILL_JOB, NIGHTLY_JOB, build_definitions
+from assets.night_run import docs_index
 from pipelines.errors import InputError
-from pipelines.query import print_answer, run_query
+from pipelines.query import console, print_answer, run_query
 from pipelines.settings import Settings, load_settings
 from pipelines.sources import day_files
 from pipelines.store import Store
@@ -130,14 +130,19 @@ def _parser() -> argparse.ArgumentParser:
 def _summarise(settings: Settings, seconds: float) -> None:
     """Say where the tables lie, and show the leaderboard and a few lists."""
     views = settings.store_root / FILE_NAME
-    console = Console()
-    console.print(f"\nDone in {seconds:.0f} s.")
-    print(f"Tables    {settings.store_root}\nDuckDB    {views}\nData Docs {settings.store_root}/data_docs/index.html\n")
-    console.print("Leaderboard: the items of the last night, asked of models that had not seen it or the night before")
-    print_answer(console, *run_query(views, "leaderboard", {}))
-    console.print(f"\nTop recommendations of three users, by {settings.recommendations.serve}")
-    print_answer(console, *run_query(views, "top_for_some_users", {}))
+    print(f"\nDone in {seconds:.0f} s.\n")
+    print(f"Tables     {settings.store_root}")
+    print(f"DuckDB     {views}")
+    print(f"Data Docs  {docs_index(Store(settings.store_root))}\n")
+    print("Leaderboard: models that had not seen the last two nights were asked for the items of the last one")
+    print_answer(console(), *run_query(views, "leaderboard", {}))
+    print(f"\nTop recommendations of three users, by {settings.recommendations.serve}")
+    print_answer(console(), *run_query(views, "top_for_some_users", {}))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    # At a normal exit DuckDB's bindings print a page of warnings about what Great Expectations still holds of them.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import duckdb
+from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from pipelines.engine import identifier, quote
@@ -69,13 +70,18 @@ def _check_parameters(name: str, given: Mapping[str, str], known: set[str], need
         )
 
 
-def print_answer(console: Console, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def console() -> Console:
+    """A console as wide as the terminal; where there is none, wide enough that no cell is folded."""
+    return Console(width=None if sys.stdout.isatty() else 240)
+
+
+def print_answer(screen: Console, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print rows as a table; text is shown as it is, control characters escaped."""
-    table = Table(*columns, header_style="bold")
+    table = Table(*(Column(name, overflow="fold") for name in columns), box=box.SIMPLE_HEAD, header_style="bold")
     for row in rows:
         table.add_row(*(Text(_printable(value)) for value in row))
-    console.print(table)
-    console.print(f"{len(rows)} rows")
+    screen.print(table)
+    screen.print(f"{len(rows)} rows")
 
 
 def _printable(value: Any) -> str:
@@ -95,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         parameters = dict(parameter.split("=", 1) for parameter in chosen.parameters)
         views = load_settings(chosen.settings).store_root / FILE_NAME
-        print_answer(Console(), *run_query(views, chosen.name, parameters))
+        print_answer(console(), *run_query(views, chosen.name, parameters))
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,15 +1,15 @@
 -- Question: which model found most of what users did the next night?
 -- Parameters: slice (default users; known_users, new_users, anonymous_sessions)
 select m.model,
-    round(max(value) filter (metric = 'ndcg@10'), 4) as ndcg_at_10,
+    round(max(value) filter (metric = 'ndcg@10'), 4) as "ndcg@10",
     round(max(low) filter (metric = 'ndcg@10'), 4) as low,
     round(max(high) filter (metric = 'ndcg@10'), 4) as high,
-    round(max(value) filter (metric = 'hit@10'), 4) as hit_at_10,
-    round(max(value) filter (metric = 'recall@20'), 4) as recall_at_20,
-    round(max(value) filter (metric = 'coverage@10'), 4) as coverage_at_10,
-    max(num_cases) as num_cases, m.as_of_date
+    round(max(value) filter (metric = 'hit@10'), 4) as "hit@10",
+    round(max(value) filter (metric = 'recall@20'), 4) as "recall@20",
+    round(max(value) filter (metric = 'coverage@10'), 4) as "coverage@10",
+    max(num_cases) as cases
 from metrics as m
 where m.as_of_date = (select max(as_of_date) from metrics)
     and m.slice = coalesce(getvariable('slice'), 'users')
-group by m.model, m.as_of_date
-order by ndcg_at_10 desc, m.model;
+group by m.model
+order by "ndcg@10" desc, m.model;
