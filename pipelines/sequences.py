@@ -14,7 +14,8 @@ def training_sequences_sql(settings: Settings, day: date) -> str:
     """SELECT of ``training_sequences``; reads ``events`` and ``metadata_vocabulary`` of the night.
 
     The subject is the user, or the source session of an anonymous event. Events older than the window of the settings,
-    and all but the last ``max_events`` of a subject, are left out.
+    and all but the last ``max_events`` of a subject in each part, are left out: in each, for what a subject does last
+    must not decide what the train part holds.
     """
     zone = quote(settings.nights.time_zone)
     start = quote(day - timedelta(days=settings.training.window_days))
@@ -27,20 +28,20 @@ def training_sequences_sql(settings: Settings, day: date) -> str:
         ), last_nights as (
             select event_date, row_number() over (order by event_date desc) as age
             from (select distinct event_date from subject_events) order by age limit 2
-        ), recent as (
-            select * from subject_events where event_date > {start}::date
-            qualify row_number() over (
-                partition by subject_type, subject_id order by event_time desc, session_id desc, position desc
-            ) <= {settings.training.max_events}
         ), split as (
-            select recent.*, case age when 1 then 'test' when 2 then 'validation' else 'train' end as split,
-                number as item_number
-            from recent left join last_nights using (event_date)
-            join metadata_vocabulary on field = 'item' and token = item_id
+            select subject_events.*, case age when 1 then 'test' when 2 then 'validation' else 'train' end as split
+            from subject_events left join last_nights using (event_date)
+            where event_date > {start}::date
+        ), recent as (
+            select * from split
+            qualify row_number() over (
+                partition by subject_type, subject_id, split order by event_time desc, session_id desc, position desc
+            ) <= {settings.training.max_events}
         )
         select {quote(day)}::date as as_of_date, subject_type, subject_id, split,
-            list(item_number order by event_time, session_id, position) as item_numbers,
+            list(number order by event_time, session_id, position) as item_numbers,
             list(event_time order by event_time, session_id, position) as event_times
-        from split group by subject_type, subject_id, split
+        from recent join metadata_vocabulary on field = 'item' and token = item_id
+        group by subject_type, subject_id, split
         order by subject_type, subject_id, max(event_time)
     """
