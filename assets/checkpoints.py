@@ -29,14 +29,18 @@ def run_checkpoint(
     *,
     storage: Storage,
     scratch: Path,
+    name: str = "",
 ) -> CheckpointReport:
     """Judge the table ``views["batch"]`` and write its page in the Data Docs under ``docs_root``.
 
     ``views`` maps names to SELECT statements: the table itself and what its expectations compare it with
     (``pipelines.expectations.COMPANIONS``). DuckDB keeps to the memory and threads of ``storage`` and spills to
-    ``scratch``. An expectation that cannot be evaluated counts as failed. A re-run of a night replaces its page.
+    ``scratch``. An expectation that cannot be evaluated counts as failed.
 
-    Raises ``InputError`` if no view is called batch, ``duckdb.Error`` if a view cannot be read.
+    ``name`` (empty: the table's) tells apart the assets that write parts of one table: each has its own page a night,
+    which a re-run replaces.
+
+    Raises ``InputError`` if no view is called batch, ``sqlalchemy.exc.DBAPIError`` if a view cannot be made.
     """
     if "batch" not in views:
         raise InputError(
@@ -49,7 +53,7 @@ def run_checkpoint(
     with _quiet_great_expectations():
         from assets import gx_run
 
-        return gx_run.run(contract.name, expectations, views, night, docs_root, storage, scratch)
+        return gx_run.run(name or contract.name, expectations, views, night, docs_root, storage, scratch)
 
 
 def build_docs(docs_root: Path) -> Path:

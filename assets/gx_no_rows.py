@@ -12,7 +12,6 @@ from datetime import date
 from typing import Any, ClassVar, Final
 
 import great_expectations.expectations as gxe
-from great_expectations.core.metric_domain_types import MetricDomainTypes
 from great_expectations.execution_engine import SqlAlchemyExecutionEngine
 from great_expectations.expectations.metrics.metric_provider import metric_value
 from great_expectations.expectations.metrics.query_metric_provider import QueryMetricProvider
@@ -40,8 +39,8 @@ class FoundRows(QueryMetricProvider):
         metrics: dict[str, Any],
         runtime_configuration: dict[str, Any],
     ) -> dict[str, Any]:
-        batch, _, _ = execution_engine.get_compute_domain(metric_domain_kwargs, domain_type=MetricDomainTypes.TABLE)
-        query = cls._format_query(cls._get_query_from_metric_value_kwargs(metric_value_kwargs), batch=f"({batch})")
+        batch: Any = execution_engine.batch_manager.active_batch_data
+        query = cls._get_query_from_metric_value_kwargs(metric_value_kwargs).format(batch=batch.source_table_name)
         with execution_engine.get_connection() as con:
             count = con.exec_driver_sql(f"select count(*) from ({query})").scalar_one()
             found = con.exec_driver_sql(f"select * from ({query}) limit {NUM_SAMPLES}").mappings() if count else ()

@@ -23,7 +23,7 @@ from great_expectations.data_context.types.resource_identifiers import (
 )
 
 NUM_KEPT_NIGHTS: Final = 30
-_PAGE: Final = {"module_name": "assets.gx_pages", "class_name": "EscapedResultsPage"}
+_RESULT_PAGE: Final = {"module_name": "assets.gx_pages", "class_name": "EscapedResultsPage"}
 
 
 def open_project(docs_root: Path) -> EphemeralDataContext:
@@ -56,7 +56,7 @@ def _site(docs_root: Path) -> dict[str, Any]:
         "class_name": "SiteBuilder",
         "store_backend": _files(docs_root / "data_docs"),
         "show_how_to_buttons": False,
-        "site_section_builders": {"profiling": "none", "validations": {"renderer": _PAGE}},
+        "site_section_builders": {"profiling": "none", "validations": {"renderer": _RESULT_PAGE}},
     }
 
 
@@ -75,8 +75,15 @@ def run_of(night: date) -> RunIdentifier:
 
 def render_pages(context: EphemeralDataContext, result: ValidationResultIdentifier) -> Path | None:
     """Write the pages of one result and of its suite, and no other; None if the result could not be rendered."""
+    former = _page(context, result)
+    if former:
+        former.unlink()
     pages: list[Any] = [result, result.expectation_suite_identifier]
     context.build_data_docs(resource_identifiers=pages, build_index=False)
+    return _page(context, result)
+
+
+def _page(context: EphemeralDataContext, result: ValidationResultIdentifier) -> Path | None:
     url = context.get_docs_sites_urls(resource_identifier=result)[0]["site_url"]
     return Path(url2pathname(urlparse(url).path)) if url else None
 

@@ -3,27 +3,28 @@
 Importing this module imports Great Expectations, which takes seconds: do it inside functions only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from html import escape
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
+from uuid import uuid4
 
 import great_expectations as gx
 from great_expectations.checkpoint import CheckpointResult
 from great_expectations.core import ExpectationValidationResult
 from great_expectations.data_context import EphemeralDataContext
-from great_expectations.datasource.fluent.sql_datasource import QueryAsset
+from great_expectations.datasource.fluent.sql_datasource import TableAsset
+from sqlalchemy import URL
 
 from assets.checkpoint_report import CheckpointReport, Verdict
 from assets.gx_duckdb import DRIVER
 from assets.gx_no_rows import NoRows, gx_query, json_value
 from assets.gx_project import forget_old_nights, open_project, render_pages, run_of
-from pipelines.engine import create_views, quote
+from pipelines.engine import identifier
 from pipelines.expectations import Expectation
 from pipelines.settings import Storage
-
-URL: Final = f"{DRIVER.replace('.', '+')}:///:memory:"
 
 
 def run(
@@ -39,42 +40,44 @@ def run(
     names = [expectation.name for expectation in expectations]
     assert len(set(names)) == len(names), f"{table}: names of expectations repeat: {names}"
     context = open_project(docs_root)
-    asset = _open_batch(context, table, views, storage, scratch)
-    try:
-        found = _checkpoint(context, asset, expectations).run(run_id=run_of(night))
-    finally:
-        asset.datasource.get_execution_engine().engine.dispose()
+    with _batch(context, table, views, storage, scratch) as batch:
+        found = _checkpoint(context, batch, expectations).run(run_id=run_of(night))
     (key,) = found.run_results
     page = render_pages(context, key)
     forget_old_nights(docs_root, table)
     return CheckpointReport(table, night, _verdicts(expectations, found), page)
 
 
-def _open_batch(
+@contextmanager
+def _batch(
     context: EphemeralDataContext, table: str, views: Mapping[str, str], storage: Storage, scratch: Path
-) -> QueryAsset:
-    """Name the views on the one connection that Great Expectations will use in this thread."""
-    source = context.data_sources.add_sql(name="store", connection_string=URL)
-    with source.get_execution_engine().engine.connect() as connection:
-        con: Any = connection.connection.driver_connection
-        con.execute(f"set memory_limit = {quote(storage.memory_limit)}")
-        con.execute(f"set threads = {storage.threads}")
-        con.execute(f"set temp_directory = {quote(scratch)}")
-        con.execute("set TimeZone = 'UTC'")
-        create_views(con, views)
-    return source.add_query_asset(name=table, query="select * from batch")
+) -> Iterator[TableAsset]:
+    """Create the views in a DuckDB of this run alone; Great Expectations connects to it more than once, by its name."""
+    limits = {"memory_limit": storage.memory_limit, "threads": str(storage.threads), "temp_directory": str(scratch)}
+    url = URL.create(DRIVER.replace(".", "+"), database=f":memory:{uuid4().hex}", query=limits)
+    source = context.data_sources.add_sql(name="store", connection_string=url.render_as_string())
+    engines = source.get_execution_engine().engine, source.get_engine()
+    try:
+        with engines[0].connect() as connection:
+            for name, select in views.items():
+                connection.exec_driver_sql(f"create view {identifier(name)} as {select}")
+            connection.commit()
+        yield source.add_table_asset(name=table, table_name="batch")
+    finally:
+        for engine in engines:
+            engine.dispose()
 
 
-def _checkpoint(context: EphemeralDataContext, asset: QueryAsset, expectations: Sequence[Expectation]) -> gx.Checkpoint:
+def _checkpoint(context: EphemeralDataContext, batch: TableAsset, expectations: Sequence[Expectation]) -> gx.Checkpoint:
     """Store suite, validation definition and checkpoint of a table, in place of what was stored before."""
-    suite = gx.ExpectationSuite(name=asset.name, expectations=[_gx_expectation(e) for e in expectations])
+    suite = gx.ExpectationSuite(name=batch.name, expectations=[_gx_expectation(e) for e in expectations])
     definition = gx.ValidationDefinition(
-        name=asset.name,
-        data=asset.add_batch_definition("all rows"),
+        name=batch.name,
+        data=batch.add_batch_definition("all rows"),
         suite=context.suites.add_or_update(suite),
     )
     stored = context.validation_definitions.add_or_update(definition)
-    checkpoint = gx.Checkpoint(name=asset.name, validation_definitions=[stored], result_format="SUMMARY")
+    checkpoint = gx.Checkpoint(name=batch.name, validation_definitions=[stored], result_format="SUMMARY")
     return context.checkpoints.add_or_update(checkpoint)
 
 
@@ -84,8 +87,8 @@ def _gx_expectation(expectation: Expectation) -> Any:
     if kind is gx.expectations.UnexpectedRowsExpectation:
         kind, arguments["unexpected_rows_query"] = NoRows, gx_query(arguments["unexpected_rows_query"])
     severity = "critical" if expectation.severity == "error" else "warning"
-    description = escape(expectation.meaning).replace("$", "$$")
-    return kind(**arguments, description=description, severity=severity, meta={"name": expectation.name})
+    description, meta = escape(expectation.meaning), {"name": expectation.name}
+    return kind(**arguments, description=description, severity=severity, meta=meta)
 
 
 def _verdicts(expectations: Sequence[Expectation], found: CheckpointResult) -> tuple[Verdict, ...]:

@@ -126,11 +126,12 @@ def _no_reason_takes_too_many_rows(settings: Settings) -> Expectation:
     return no_rows(
         "no_reason_takes_too_many_rows",
         """
-        with night as (
-            select coalesce(sum(num_rows), 0) as num_raw from staged_source_files
+        with nights as (
+            select file_date, sum(num_rows) as num_raw from staged_source_files group by file_date
         ),
         reasons as (
             select
+                file_date,
                 reason,
                 count(*) as num_rows,
                 coalesce(map($reasons, $shares)[reason], $share) as max_share,
@@ -138,14 +139,15 @@ def _no_reason_takes_too_many_rows(settings: Settings) -> Expectation:
                 arg_min(source_row, (source_file, source_row)) as first_source_row,
                 left(arg_min(raw_row, (source_file, source_row)), 120) as raw_row
             from {batch}
-            group by reason
+            group by file_date, reason
         )
         select
-            reason, num_rows, round(num_rows / nullif(num_raw, 0), 4) as share, max_share,
+            file_date, reason, num_rows, round(num_rows / nullif(num_raw, 0), 4) as share, max_share,
             first_source_file, first_source_row, raw_row
-        from reasons, night
-        where num_rows > $min_rows and num_rows > max_share * num_raw
-        order by num_rows desc, reason
+        from reasons
+        left join nights using (file_date)
+        where num_rows > $min_rows and num_rows > max_share * coalesce(num_raw, 0)
+        order by num_rows desc, file_date, reason
         """,
         f"no reason rejects more than its share of the night's raw rows (validation.max_quarantine_share "
         f"{limits.max_quarantine_share}{overrides}); up to {limits.min_quarantined_rows} rows are always allowed",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from assets import gx_project
+from assets import gx_pages, gx_project
 from assets.checkpoints import CheckpointReport, build_docs, run_checkpoint
 from pipelines.contracts import QUARANTINE
 from pipelines.errors import InputError
@@ -23,10 +23,12 @@ THREE_ROWS = "select n, 'row ' || n as text from range(3) as r(n)"
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    def run(*expectations: Expectation, batch: str = THREE_ROWS, night: date = NIGHT) -> CheckpointReport:
+    def run(
+        *expectations: Expectation, batch: str = THREE_ROWS, night: date = NIGHT, name: str = ""
+    ) -> CheckpointReport:
         views = {"batch": batch, "limits": "select 1 as most"}
-        docs = tmp_path / "docs"
-        return run_checkpoint(QUARANTINE, expectations, views, night, docs, storage=STORAGE, scratch=tmp_path / "spill")
+        folders = {"docs_root": tmp_path / "docs", "scratch": tmp_path / "spill"}
+        return run_checkpoint(QUARANTINE, expectations, views, night, storage=STORAGE, name=name, **folders)
 
     return run
 
@@ -102,7 +104,23 @@ def test_a_rerun_replaces_what_it_wrote_before(run: Run, tmp_path: Path) -> None
     assert first.page == second.page
     assert second.passed
     assert second.page
-    assert "3 unexpected" not in second.page.read_text()
+    assert "row 2" not in second.page.read_text()
+
+
+def test_assets_that_write_parts_of_one_table_have_their_own_pages(run: Run) -> None:
+    one, other = run(_expect("select * from {batch}"), name="trained_a"), run(_expect("select 1 from {batch} limit 0"))
+    assert one.message().startswith("trained_a, night 2026-01-03: 1 of 1 expectations failed")
+    assert one.page
+    assert "row 2" in one.page.read_text()
+    assert other.page != one.page
+
+
+def test_a_page_of_a_former_attempt_is_not_passed_off_as_new(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(_expect("select * from {batch}")).page
+    monkeypatch.setattr(gx_pages.EscapedResultsPage, "render", lambda *_: 1 / 0)
+    report = run(_expect("select * from {batch}"))
+    assert report.page is None
+    assert "no page could be written" in report.message()
 
 
 def test_a_night_keeps_its_own_page_until_it_is_old(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

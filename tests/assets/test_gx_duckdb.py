@@ -38,3 +38,16 @@ def test_too_many_rows_are_refused_not_cut(engine: sa.Engine) -> None:
         assert len(most.fetchall()) == MAX_BUFFERED_ROWS
         with pytest.raises(sa.exc.InvalidRequestError, match="more than 10000 rows"):
             connection.execute(sa.text(f"select * from range({MAX_BUFFERED_ROWS + 1})"))
+
+
+def test_columns_of_a_view_are_named_in_order(engine: sa.Engine) -> None:
+    with engine.connect() as connection:
+        connection.execute(sa.text("create view v as select [1] as numbers, map {'a': 1} as counts, 'x' as \"A b\""))
+        inspector = sa.inspect(connection)
+        assert [column["name"] for column in inspector.get_columns("v")] == ["numbers", "counts", "A b"]
+        assert inspector.get_pk_constraint("v")["constrained_columns"] == []
+
+
+def test_times_are_in_utc(engine: sa.Engine) -> None:
+    with engine.connect() as connection:
+        assert connection.execute(sa.text("select current_setting('TimeZone')")).scalar_one() == "UTC"

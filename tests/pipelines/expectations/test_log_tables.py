@@ -50,13 +50,34 @@ def test_few_quarantined_rows_are_allowed_whatever_their_share(tables: Tables, j
 def test_too_many_rows_of_a_reason_are_told_with_the_first_of_them(settings: Settings) -> None:
     query = suite(QUARANTINE, settings)[-1].arguments["unexpected_rows_query"]
     with duckdb.connect() as con:
-        con.execute("create view staged_source_files as select 40 as num_rows")
-        con.execute(
-            "create view batch as select 'late' as reason, 'b.csv' as source_file, 9 - n as source_row, "
-            "repeat('é', 500) as raw_row from range(4) as r(n) union all select 'late', 'a.csv', 7, 'first'"
-        )
+        con.execute("create view staged_source_files as select date '2026-01-03' as file_date, 40 as num_rows")
+        con.execute("""
+            create view batch as
+            select date '2026-01-03' as file_date, 'late' as reason, 'b.csv' as source_file, 9 - n as source_row,
+                repeat('é', 500) as raw_row
+            from range(4) as r(n)
+            union all
+            select '2026-01-03', 'late', 'a.csv', 7, 'first'
+        """)
         rows = con.execute(query.replace("{batch}", "batch")).fetchall()
-    assert [tuple(map(str, row)) for row in rows] == [("late", "5", "0.125", "0.05", "a.csv", "7", "first")]
+    assert [tuple(map(str, row)) for row in rows] == [
+        ("2026-01-03", "late", "5", "0.125", "0.05", "a.csv", "7", "first")
+    ]
+
+
+def test_each_night_of_a_range_is_judged_by_its_own_rows(tables: Tables, judge: Judge) -> None:
+    another = {"file_date": date(2026, 1, 4), "source_file": "logs/2026-01-04.csv"}
+    tables["source_files"].append(tables["source_files"][0] | another | {"num_rows": 10_000})
+    _add_rejected(tables["quarantine"], "bad_time", 3)
+    assert judge("quarantine", tables) == {"no_reason_takes_too_many_rows"}
+    for row in tables["quarantine"]:
+        row.update(another)
+    assert judge("quarantine", tables) == set()
+
+
+def test_rejected_rows_of_a_night_without_files_are_too_many(tables: Tables, judge: Judge) -> None:
+    tables["source_files"].clear()
+    assert judge("quarantine", tables) == {"no_reason_takes_too_many_rows"}
 
 
 def test_without_a_user_column_anonymous_events_are_the_rule(settings: Settings, tables: Tables, judge: Judge) -> None:
