@@ -4,7 +4,10 @@ Everything is text here. What a column means is decided by the transforms that r
 """
 
 import csv
-from collections.abc import Callable, Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -34,18 +37,41 @@ def raw_column(name: str) -> str:
 
 
 def _read_csv(con: duckdb.DuckDBPyConnection, form: Format, path: Path, origin: Path, columns: Sequence[str]) -> str:
+    # Strict, or a row with too many fields would lose some of them in silence; strict parsing refuses mixed line ends.
     header = _csv_header(path, origin, form.delimiter)
     _require_columns(header, columns, origin)
-    types = "{" + ", ".join(f"{quote(name)}: 'varchar'" for name in header) + "}"
-    options = f"header = true, delim = {quote(form.delimiter)}, quote = '\"', escape = '\"'"
-    _scan_text(con, path, types, options, "*", num_header_lines=1)
-    row = "to_json({" + ", ".join(f"{quote(name)}: {identifier(name)}" for name in header) + "})::varchar"
-    values = ", ".join(f"nullif(trim({identifier(name)}), '') as {raw_column(name)}" for name in columns)
+    types = "{" + ", ".join(f"'field:{n}': 'varchar'" for n in range(len(header))) + "}"
+    options = f"header = true, delim = {quote(form.delimiter)}, quote = '\"', escape = '\"', strict_mode = true"
+    try:
+        _scan_text(con, path, types, options, "*", num_header_lines=1)
+    except duckdb.InvalidInputException:
+        with _even_line_ends(con, path) as even:
+            _scan_text(con, even, types, options, "*", num_header_lines=1)
+    fields = [identifier(f"field:{n}") for n in range(len(header))]
+    values = ", ".join(f"nullif(trim({fields[header.index(name)]}), '') as {raw_column(name)}" for name in columns)
     return f"""
-        select {_SOURCE_ROW} as source_row, {row} as raw_row, false as is_malformed, {values} from {_NUMBERED}
+        select {_SOURCE_ROW} as source_row, {_json_row(header, fields)} as raw_row, false as is_malformed, {values}
+        from {_NUMBERED}
         union all
         select source_row, raw_row, true, {_nulls(columns)} from raw_malformed
     """
+
+
+@contextmanager
+def _even_line_ends(con: duckdb.DuckDBPyConnection, path: Path) -> Iterator[Path]:
+    """A copy in which each line ends with a line feed, also within quotes; it lies where DuckDB may spill."""
+    row = con.execute("select current_setting('temp_directory')").fetchone()
+    assert row is not None
+    with tempfile.NamedTemporaryFile("w", encoding="latin-1", newline="", dir=row[0], suffix=".csv") as even:
+        with path.open(encoding="latin-1") as uneven:  # a byte is a character, and any line end is read as \n
+            shutil.copyfileobj(uneven, even, 1 << 20)
+        even.flush()
+        yield Path(even.name)
+
+
+def _json_row(names: Sequence[str], columns: Sequence[str]) -> str:
+    """The whole row as JSON text; names may be empty or differ in case alone, which a struct does not allow."""
+    return f"json_object({', '.join(f'{quote(n)}, {c}' for n, c in zip(names, columns, strict=True))})::varchar"
 
 
 def _scan_text(
@@ -56,13 +82,13 @@ def _scan_text(
     con.execute(f"""
         create or replace temp table raw_accepted as
         select row_number() over () as "row:n", {select}
-        from read_csv({quote(path)}, columns = {types}, {options}, auto_detect = false, strict_mode = false,
+        from read_csv({quote(path)}, columns = {types}, {options}, auto_detect = false, hive_partitioning = false,
             max_line_size = {MAX_ROW_BYTES}, ignore_errors = true, store_rejects = true, rejects_limit = 0,
             rejects_table = 'raw_rejects', rejects_scan = 'raw_reject_scans')
     """)
     con.execute(f"""
         create or replace temp table raw_malformed as
-        select line - {num_header_lines} as source_row, any_value(csv_line) as raw_row
+        select line - {num_header_lines} as source_row, trim(any_value(csv_line), chr(13) || chr(10)) as raw_row
         from raw_rejects group by line
     """)
 
@@ -79,13 +105,14 @@ _NUMBERED: Final = """raw_accepted asof left join (
 
 
 def _csv_header(path: Path, origin: Path, delimiter: str) -> list[str]:
+    """Names of the columns; an empty one is kept, for it cannot be mapped and does no harm."""
     try:
-        with path.open("rb") as file:
-            first_line = file.readline(MAX_ROW_BYTES).decode("utf-8-sig")
-        header = next(csv.reader([first_line], delimiter=delimiter), [])
-    except (UnicodeDecodeError, csv.Error) as error:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            header = next(csv.reader(file, delimiter=delimiter), [])
+        "".join(header).encode()
+    except (UnicodeEncodeError, csv.Error) as error:
         raise _no_header(origin, str(error)) from error
-    repeated = sorted({name for name in header if header.count(name) > 1})
+    repeated = sorted({name for name in header if name and header.count(name) > 1})
     if repeated or not header:
         raise _no_header(origin, f"columns that repeat: {repeated}" if header else "an empty first line")
     return header
@@ -120,7 +147,7 @@ def _read_json(con: duckdb.DuckDBPyConnection, form: Format, path: Path, origin:
         con,
         path,
         "{'raw_row': 'varchar'}",
-        "header = false, delim = chr(1), quote = '', escape = ''",
+        "header = false, delim = chr(1), quote = '', escape = '', strict_mode = false",
         f"""raw_row, case when json_valid(raw_row) then json_type(raw_row) = 'OBJECT' else false end as is_object,
             case when is_object then json_extract_string(raw_row, [{paths}]) end as fields""",
         num_header_lines=0,
@@ -171,17 +198,21 @@ def _read_parquet(
             fix="deliver the file again",
         ) from error
     _require_columns(header, columns, origin)
-    row = "to_json({" + ", ".join(f"{quote(name)}: {identifier(name)}" for name in header) + "})::varchar"
-    values = ", ".join(f"nullif(trim({_as_text(name)}), '') as {raw_column(name)}" for name in columns)
+    scan = f"read_parquet({quote(path)}, hive_partitioning = false"
+    # DuckDB renames columns that differ in case alone: their places tell which is which.
+    fields = [identifier(row[0]) for row in con.execute(f"describe select * from {scan})").fetchall()]
+    values = ", ".join(
+        f"nullif(trim({_as_text(fields[header.index(name)])}), '') as {raw_column(name)}" for name in columns
+    )
     return f"""
-        select file_row_number + 1 as source_row, {row} as raw_row, false as is_malformed, {values}
-        from read_parquet({quote(path)}, file_row_number = true)
+        select file_row_number + 1 as source_row, {_json_row(header, fields)} as raw_row, false as is_malformed,
+            {values}
+        from {scan}, file_row_number = true)
     """
 
 
-def _as_text(name: str) -> str:
+def _as_text(column: str) -> str:
     """Text of a column of any type; lists and structs become JSON."""
-    column = identifier(name)
     nested = f"regexp_matches(typeof({column}), '\\[|STRUCT|MAP')"
     return f"case when {nested} then to_json({column})::varchar else {column}::varchar end"
 
