@@ -9,6 +9,7 @@ Importing this module imports Great Expectations, which takes seconds: do it ins
 
 import math
 from datetime import date
+from decimal import Decimal
 from typing import Any, ClassVar, Final
 
 import great_expectations.expectations as gxe
@@ -92,6 +93,8 @@ def json_value(cell: object) -> str | int | float | bool | None:
             return cell
         case float() if math.isfinite(cell):
             return cell
+        case Decimal():
+            return float(cell)
         case date():
             return cell.isoformat()
     text = str(cell)

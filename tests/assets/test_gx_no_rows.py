@@ -16,7 +16,7 @@ from assets.gx_no_rows import gx_query, json_value
         (0.5, 0.5),
         (nan, "nan"),
         (-inf, "-inf"),
-        (Decimal("0.05"), "0.05"),
+        (Decimal("0.05"), 0.05),
         (date(2026, 1, 3), "2026-01-03"),
         (datetime(2026, 1, 3, 8, tzinfo=UTC), "2026-01-03T08:00:00+00:00"),
         (["a", 1], "['a', 1]"),
