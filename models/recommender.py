@@ -81,6 +81,10 @@ class Validation:
             raise ValueError("a validation part needs at least one case; pass no validation part instead")
 
 
+class NothingToLearn(ValueError):
+    """The training part is sound, but a model of this kind can learn nothing from it."""
+
+
 def ignore(record: StepRecord) -> None:
     """Take a progress record and do nothing with it."""
 
@@ -131,11 +135,12 @@ class Recommender(ABC, Generic[ConfigT]):
         """Learn from `train`, forgetting what was learnt before; the same seed gives the same model.
 
         A model with epochs stops early on `validation`; the others do not look at it. Unknown items are skipped.
-        Raises ValueError when the training part holds no known item or a number outside the vocabulary.
+        Raises NothingToLearn when the training part holds no known item, or less than the model needs, and ValueError
+        for a number outside the vocabulary.
         """
         self._check_numbers(train)
         if not (train.items >= FIRST_ITEM).any():
-            raise ValueError(f"{self.name}: no known item among {len(train.items)} training events; nothing to learn")
+            raise NothingToLearn(f"{self.name}: no known item among {len(train.items)} training events")
         report = self.learn(train, validation, seed=seed, on_step=on_step)
         self._is_fitted = True
         return report

@@ -23,7 +23,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.cross_entropy import full_cross_entropy
-from models.recommender import Capabilities, FitReport, ModelConfig, Recommender, StepRecord, Validation
+from models.recommender import (
+    Capabilities,
+    FitReport,
+    ModelConfig,
+    NothingToLearn,
+    Recommender,
+    StepRecord,
+    Validation,
+)
 from models.sequences import FIRST_ITEM, PADDING, Sequences
 from models.training import Trainer, TrainingConfig, seeded, validation_ndcg
 
@@ -115,7 +123,7 @@ class SasRec(Recommender[SasRecConfig]):
         """Train a new network; equal seeds give equal weights on the same machine and number of threads."""
         known = train.without_unknown()
         if known.lengths.max() < 2:
-            raise ValueError("sasrec: no training history has two known items; there is no next item to learn")
+            raise NothingToLearn("sasrec: no training history has two known items; there is no next item to learn")
         generator = np.random.default_rng(seed)
         with seeded(seed):
             self._network = network = Network(self.config, self.num_items)

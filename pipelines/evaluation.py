@@ -4,7 +4,7 @@ Cases are the users who acted on N, with their history up to N-1, and the anonym
 asks for the second. A user without history is a case too, and gets the fallback, as when serving.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.metrics import bootstrap_interval, case_metrics, coverage_at, novelty_at
+from models.recommender import Recommender
 from models.sequences import Sequences
 from pipelines.engine import describe_part, write_rows
 from pipelines.night import Night
@@ -46,45 +47,54 @@ class Cases:
         return len(self.targets)
 
 
+@dataclass(frozen=True)
+class Exam:
+    """What every model of a night is asked, with what it is judged by; ``counts`` int64[num_items] are train events."""
+
+    cases: tuple[Cases, ...]
+    fallback: Recommender
+    counts: NDArray[np.int64]
+
+
 def build_metrics(night: Night) -> list[Write]:
-    """Score every model of this night; without an evaluation chain or a case, the part is empty."""
+    """Score every model of this night; without an evaluation chain or a case, its part is empty."""
     data, vocabulary = load_training_data(night), load_vocabulary(night)
-    parts = [_write_metrics(night, name, data, vocabulary) for name in night.settings.training.models]
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in night.settings.training.models}
+    latest = newest_day(data.train, night.settings.nights.time_zone)
+    if latest is not None:
+        exam = _set_exam(data, vocabulary)
+        for name in rows:
+            model = load_model(night, name, EVALUATION, vocabulary, latest)
+            rows[name] = list(_examine(night, model, exam, vocabulary.is_listed)) if model else []
+    parts = [_write_metrics(night, name, measured) for name, measured in rows.items()]
     return [Write("metrics", tuple(parts), frozenset({night.day.isoformat()}))]
 
 
-def _write_metrics(night: Night, name: str, data: TrainingData, vocabulary: Vocabulary) -> Part:
-    rows = [
-        {"as_of_date": night.day, "model": name, "protocol": PROTOCOL, **row}
-        for row in _evaluate(night, name, data, vocabulary)
-    ]
+def _set_exam(data: TrainingData, vocabulary: Vocabulary) -> Exam:
+    cases = tuple(some for some in (user_cases(data), session_cases(data)) if len(some))
+    counts = np.bincount(data.train.items, minlength=vocabulary.num_items).astype(np.int64)
+    return Exam(cases, fit_fallback(data.train, vocabulary.num_items), counts)
+
+
+def _examine(night: Night, model: Recommender, exam: Exam, allowed: NDArray[np.bool_]) -> Iterator[dict[str, Any]]:
+    exclude_seen = night.settings.recommendations.exclude_seen
+    for cases in exam.cases:
+        lists = rank(model, exam.fallback, cases.histories, max(CUTOFFS), allowed, exclude_seen=exclude_seen)
+        for row in _rows(lists.items, cases, allowed, exam.counts, night.settings.training.seed):
+            yield {"as_of_date": night.day, "model": model.name, "protocol": PROTOCOL, **row}
+
+
+def _write_metrics(night: Night, name: str, rows: Sequence[dict[str, Any]]) -> Part:
     folder = night.store.run_folder(night.run_id, "metrics")
     path = write_rows(rows, "metrics", folder, night.day, name)
     return describe_part(night.store, path, night.day, name)
-
-
-def _evaluate(night: Night, name: str, data: TrainingData, vocabulary: Vocabulary) -> Iterator[dict[str, Any]]:
-    latest = newest_day(data.train, night.settings.nights.time_zone)
-    if latest is None:
-        return
-    model = load_model(night, name, EVALUATION, vocabulary, latest)
-    assert model is not None, f"{name} has no evaluation chain although there are events to train it on"
-    fallback = fit_fallback(data.train, vocabulary.num_items)
-    counts = np.bincount(data.train.items, minlength=vocabulary.num_items).astype(np.int64)
-    exclude_seen = night.settings.recommendations.exclude_seen
-    for cases in (user_cases(data), session_cases(data)):
-        if len(cases):
-            lists = rank(
-                model, fallback, cases.histories, max(CUTOFFS), vocabulary.is_listed, exclude_seen=exclude_seen
-            )
-            yield from _rows(lists.items, cases, vocabulary.is_listed, counts, night.settings.training.seed)
 
 
 def user_cases(data: TrainingData) -> Cases:
     """Users with an event on night N: histories up to N-1, targets of N."""
     chosen = non_empty(data.test)
     chosen = chosen[data.is_user[chosen]]
-    histories = data.train.concat(data.validation).take(chosen)
+    histories = data.train.take(chosen).concat(data.validation.take(chosen))
     known = histories.lengths > 0
     slices = {USERS: np.ones(len(chosen), bool), "known_users": known, "new_users": ~known}
     return Cases(histories, distinct(data.test.take(chosen)), slices)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from models import checkpoint, registry
-from models.recommender import FitReport, ModelConfig, Recommender, StepRecord, Validation
+from models.recommender import FitReport, ModelConfig, NothingToLearn, Recommender, StepRecord, Validation
 from models.sequences import Sequences
 from pipelines.engine import describe_part, write_rows
 from pipelines.errors import InputError
@@ -37,31 +37,41 @@ _log = logging.getLogger(__name__)
 def train_model(night: Night, name: str) -> list[Write]:
     """Fit a model in both chains; write its checkpoints and its ``training_runs``.
 
-    The evaluation chain is left out as long as there are not three days with events. Raises ``InputError`` if there is
-    nothing at all to learn from.
+    The evaluation chain is left out as long as there are not three days with events, or this model can learn nothing
+    from the days before the last two. Raises ``InputError`` if it can learn nothing from all days together.
     """
     data, vocabulary = load_training_data(night), load_vocabulary(night)
     everything = data.everything
     if not len(everything.items):
-        raise InputError(
-            f"there is nothing to train {name} on",
-            where=f"training_sequences of {night.day}",
-            value="no event of positive weight within the window",
-            allowed="at least one",
-            fix="check event_types, training.window_days and the logs of the last nights",
-        )
+        raise _nothing_to_learn(night, name, "no event of positive weight within the window")
     folder = night.store.run_folder(night.run_id, CHECKPOINTS) / night.day.isoformat() / name
     config: str | ModelConfig = night.settings.training.models[name]
     rows: list[dict[str, Any]] = []
-    if len(data.train.items):
-        model = registry.build(name, config, vocabulary.num_items)
+    model = registry.build(name, config, vocabulary.num_items)
+    try:
         report = _fit(night, model, data.train, _validation(night, data))
+    except NothingToLearn as error:
+        _log.warning("%s is not evaluated, for want of events before the last two days: %s", name, error)
+    else:
         rows += _save(night, folder / EVALUATION, model, report, vocabulary, data.train)
         config = report.chosen
     model = registry.build(name, config, vocabulary.num_items)
-    report = _fit(night, model, everything, None)
+    try:
+        report = _fit(night, model, everything, None)
+    except NothingToLearn as error:
+        raise _nothing_to_learn(night, name, error) from error
     rows += _save(night, folder / SERVING, model, report, vocabulary, everything)
     return [_training_runs(night, name, rows), _checkpoints(night, name, folder, rows[-1]["checkpoint_hash"])]
+
+
+def _nothing_to_learn(night: Night, name: str, value: object) -> InputError:
+    return InputError(
+        f"there is nothing to train {name} on",
+        where=f"training_sequences of {night.day}",
+        value=value,
+        allowed="at least one event, and for a model of what comes next a subject with two",
+        fix="check event_types, training.window_days and the logs of the last nights",
+    )
 
 
 def _fit(night: Night, model: Recommender, train: Sequences, validation: Validation | None) -> FitReport:
