@@ -43,7 +43,9 @@ def run_stage(
     night = night_of(context, settings)
     with Measurement() as measured:
         writes = _build(night, stage)
-        reports = {asset: _validate(night, table, writes, suites[asset]) for asset, table in stage.tables.items()}
+        reports = {
+            asset: _validate(night, asset, table, writes, suites[asset]) for asset, table in stage.tables.items()
+        }
     for asset, report in reports.items():
         yield from check_results(report, dg.AssetKey(asset))
     failed = [report for report in reports.values() if not report.passed]
@@ -63,7 +65,7 @@ def _build(night: Night, stage: Stage) -> list[Write]:
 
 
 def _validate(
-    night: Night, table: str, writes: Sequence[Write], expectations: Sequence[Expectation]
+    night: Night, asset: str, table: str, writes: Sequence[Write], expectations: Sequence[Expectation]
 ) -> CheckpointReport:
     return run_checkpoint(
         CONTRACTS[table],
@@ -73,6 +75,7 @@ def _validate(
         docs_root(night.store),
         storage=night.settings.store,
         scratch=night.store.root / "scratch",
+        name=asset,
     )
 
 
