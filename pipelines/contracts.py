@@ -291,7 +291,7 @@ RECOMMENDATIONS = Contract(
         Column("source", TEXT, "model, or fallback where the model could not fill the list"),
         Column("reason", TEXT, "why the item is there"),
         Column("model_version", TEXT, "hash of the checkpoint"),
-        Column("data_version", TEXT, "hash of the training data and vocabulary"),
+        Column("data_version", TEXT, "hash of the training data, the vocabulary and what is listed"),
         Column("rule_version", TEXT, "hash of the settings that shape the lists"),
     ),
 )
@@ -311,7 +311,7 @@ RELATED_ITEMS = Contract(
         Column("source", TEXT, "model, or fallback where the model could not fill the list"),
         Column("reason", TEXT, "why the item is there"),
         Column("model_version", TEXT, "hash of the checkpoint"),
-        Column("data_version", TEXT, "hash of the training data and vocabulary"),
+        Column("data_version", TEXT, "hash of the training data, the vocabulary and what is listed"),
         Column("rule_version", TEXT, "hash of the settings that shape the lists"),
     ),
 )

@@ -1,14 +1,17 @@
 """Write the tables that are served: recommendations for every active subject, related items for every listed item.
 
-Subjects are scored in chunks and streamed to Parquet, so memory does not grow with their number.
+Subjects are scored in chunks and streamed to Parquet, so memory does not grow with the rows that are written. It holds
+the training data once, to count what is popular for the fallback.
 """
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -44,7 +47,9 @@ def subjects_sql(night: Night) -> str:
 
 def build_recommendations(night: Night) -> list[Write]:
     """Rank ``k`` items for every active subject, by every model."""
-    return _build(night, "recommendations", _recommendations)
+    with night.connect() as con:
+        _collect_histories(con, night)
+        return _build(night, "recommendations", partial(_recommendations, con))
 
 
 def build_related_items(night: Night) -> list[Write]:
@@ -86,45 +91,44 @@ def _build(night: Night, table: str, batches: Callable[[Scorer], Iterator[pa.Tab
 
 
 def _versions(night: Night, name: str, vocabulary: Vocabulary) -> dict[str, str]:
-    """What a row was made from: hashes of the checkpoint, of the training data, and of the settings of the lists."""
+    """What a row was made from: hashes of the checkpoint, of the data, and of the settings that shape the lists."""
     (model,) = (part.sha256 for part in night.current(CHECKPOINTS) if part.slice == name)
     data = "".join(part.sha256 for part in night.current("training_sequences")) + vocabulary.content_hash
-    rules = night.settings.recommendations.model_dump_json()
+    rules = night.settings.recommendations.model_dump_json(exclude={"serve"})
     return {
         "model_version": model[:12],
-        "data_version": hashlib.sha256(data.encode()).hexdigest()[:12],
+        "data_version": hashlib.sha256(data.encode() + vocabulary.is_listed.tobytes()).hexdigest()[:12],
         "rule_version": hashlib.sha256(rules.encode()).hexdigest()[:12],
     }
 
 
-def _recommendations(scorer: Scorer) -> Iterator[pa.Table]:
+def _collect_histories(con: duckdb.DuckDBPyConnection, night: Night) -> None:
+    """Create the table ``histories``: subjects in order with their whole history, empty lists if there is none."""
+    sequences = scan_parts(night.store, "training_sequences", night.current("training_sequences"))
+    create_views(
+        con, {"sessions": scan_table(night.store, "sessions", until=night.day), "training_sequences": sequences}
+    )
+    con.execute(f"""
+        create temp table histories as
+        select subject_type, subject_id,
+            coalesce(flatten(list(item_numbers order by event_times[1]) filter (item_numbers is not null)), [])
+                as item_numbers,
+            coalesce(flatten(list(event_times order by event_times[1]) filter (event_times is not null)), [])
+                as event_times
+        from ({subjects_sql(night)}) left join training_sequences using (subject_type, subject_id)
+        group by subject_type, subject_id order by subject_type, subject_id
+    """)
+
+
+def _recommendations(con: duckdb.DuckDBPyConnection, scorer: Scorer) -> Iterator[pa.Table]:
+    """Rows for ``CHUNK_SUBJECTS`` subjects at a time."""
     settings = scorer.night.settings.recommendations
-    for subjects in _histories(scorer.night):
+    for batch in con.sql("from histories").to_arrow_reader(CHUNK_SUBJECTS):
+        subjects = pa.Table.from_batches([batch])
         histories = to_sequences(subjects["item_numbers"], subjects["event_times"])
         lists = scorer.rank(histories, settings.k, exclude_seen=settings.exclude_seen)
         named = {name: subjects[name] for name in ("subject_type", "subject_id")}
         yield _rows(scorer, "recommendations", lists, named, "item_id")
-
-
-def _histories(night: Night) -> Iterator[pa.Table]:
-    """Subjects in order with their whole history (empty lists if there is none), ``CHUNK_SUBJECTS`` at a time."""
-    with night.connect() as con:
-        sequences = scan_parts(night.store, "training_sequences", night.current("training_sequences"))
-        create_views(
-            con, {"sessions": scan_table(night.store, "sessions", until=night.day), "training_sequences": sequences}
-        )
-        con.execute(f"""
-            create temp table histories as
-            select subject_type, subject_id,
-                coalesce(flatten(list(item_numbers order by event_times[1]) filter (item_numbers is not null)), [])
-                    as item_numbers,
-                coalesce(flatten(list(event_times order by event_times[1]) filter (event_times is not null)), [])
-                    as event_times
-            from ({subjects_sql(night)}) left join training_sequences using (subject_type, subject_id)
-            group by subject_type, subject_id order by subject_type, subject_id
-        """)
-        for batch in con.sql("from histories").to_arrow_reader(CHUNK_SUBJECTS):
-            yield pa.Table.from_batches([batch])
 
 
 def _related_items(scorer: Scorer) -> Iterator[pa.Table]:
