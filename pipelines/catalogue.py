@@ -171,7 +171,7 @@ def items_sql(settings: Settings, day: date) -> str:
     return f"""
         with o as (
             select item_id, min(file_date) as first_seen,
-                {", ".join(f"arg_max({p}, observed_at) filter ({p} is not null) as {p}" for p in ITEM_PROPERTIES)}
+                {", ".join(f"arg_max({p}, file_date) filter ({p} is not null) as {p}" for p in ITEM_PROPERTIES)}
             from observations group by item_id
         ), l as (
             select *, {_path("category", separators[0])} as path from listed

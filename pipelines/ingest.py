@@ -10,7 +10,7 @@ from typing import Final
 
 import duckdb
 
-from pipelines.engine import describe_part, quote, write_part
+from pipelines.engine import describe_part, quote, scan_parts, write_part
 from pipelines.errors import InputError
 from pipelines.raw import raw_column, read_raw
 from pipelines.settings import Events, EventType, RejectRule, Settings
@@ -22,17 +22,24 @@ LOG_SLICE: Final = "events"
 
 
 def ingest_day(
-    con: duckdb.DuckDBPyConnection, store: Store, settings: Settings, day: date, run_id: str, known_items: str
+    con: duckdb.DuckDBPyConnection,
+    store: Store,
+    settings: Settings,
+    day: date,
+    run_id: str,
+    known_items: str,
+    known_content: dict[str, str],
 ) -> list[Write]:
     """Read the raw files of one day and write their rows to the run folder; nothing is published yet.
 
-    ``known_items`` is a SELECT of the item_ids that exist, or empty if every item is welcome. A day without a file
-    gives empty parts. Raises ``InputError`` for a file that cannot be read, lacks a mapped column, or whose content
-    was already ingested under another name.
+    ``known_items`` is a SELECT of the item_ids that exist, or empty if every item is welcome. ``known_content`` maps
+    the hash of each file read so far to its name; the files of the day are added to it. A day without a file gives
+    empty parts. Raises ``InputError`` for a file that cannot be read, lacks a mapped column, or whose content was
+    already ingested under another name.
     """
     files = day_files(settings.events.path, settings.folder).get(day, [])
     hashes = {name: hash_file(settings.folder / name) for name in files}
-    _refuse_known_content(con, store, hashes)
+    _refuse_known_content(known_content, hashes)
     con.execute(_EMPTY_JUDGED)
     for name in files:
         _judge_file(con, settings, store.root / "scratch", day, name, known_items)
@@ -42,16 +49,18 @@ def ingest_day(
     return _write_tables(con, store, day, run_id)
 
 
-def _refuse_known_content(con: duckdb.DuckDBPyConnection, store: Store, hashes: Mapping[str, str]) -> None:
+def published_content(con: duckdb.DuckDBPyConnection, store: Store, first: date, last: date) -> dict[str, str]:
+    """Hash and name of every file that was read, but those of the days ``first`` to ``last``: they are read anew."""
+    parts = [
+        part for part in store.parts("source_files") if not first.isoformat() <= part.partition <= last.isoformat()
+    ]
+    return dict(con.execute(f"select sha256, source_file from ({scan_parts(store, 'source_files', parts)})").fetchall())
+
+
+def _refuse_known_content(known_content: dict[str, str], hashes: Mapping[str, str]) -> None:
     """Stop when the same bytes came under another name; the same name again is a re-run."""
-    names: dict[str, str] = {}
-    parts = store.parts("source_files")
-    if parts and hashes:
-        paths = ", ".join(quote(path) for path in store.paths(parts))
-        rows = con.execute(f"select sha256, source_file from read_parquet([{paths}])").fetchall()
-        names = dict(rows)
     for name, digest in hashes.items():
-        former = names.setdefault(digest, name)
+        former = known_content.setdefault(digest, name)
         if former != name:
             raise InputError(
                 "the content of a raw file was already ingested under another name",
@@ -132,7 +141,7 @@ def _judge(events: Events, zone: str, day: date, name: str, raw: str, known_item
             select *, {_event_type(events)} as event_type_, {_event_time("time_text_", events)} as event_time_
             from named
         ), dated as (
-            select *, timezone({quote(zone)}, event_time_)::date as event_date_ from typed
+            select *, try(timezone({quote(zone)}, event_time_)::date) as event_date_ from typed
         )
         select {quote(name)} as source_file, source_row, raw_row, user_id_ as user_id, item_id_ as item_id,
             event_time_ as event_time, event_date_ as event_date, event_type_ as event_type,
@@ -142,7 +151,7 @@ def _judge(events: Events, zone: str, day: date, name: str, raw: str, known_item
                 when is_malformed then 'malformed_row'
                 when item_id is null then 'missing_item'
                 when time_text_ is null then 'missing_time'
-                when event_time is null then 'unreadable_time'
+                when event_time is null or event_date is null then 'unreadable_time'
                 when {_nobody(events)} then 'missing_user'
                 when event_type is null then 'unknown_event_type'
                 {_custom_reasons(events.reject)}
@@ -216,9 +225,11 @@ def _write_tables(con: duckdb.DuckDBPyConnection, store: Store, day: date, run_i
         path = write_part(con, select, table, store.run_folder(run_id, table), partition, slice_)
         return describe_part(store, path, partition, slice_)
 
+    # A day that a former run of this day had events for keeps an empty part, which tells its sessions to be rebuilt.
     whole_day = frozenset({day.isoformat()})
+    former = {date.fromisoformat(part.partition) for part in store.parts("interactions", slices=whole_day)}
     dates = con.execute("select distinct event_date from judged where reason is null").fetchall()
-    event_days = sorted({day, *(row[0] for row in dates)})
+    event_days = sorted({day, *former, *(row[0] for row in dates)})
     interactions = [write("interactions", _accepted(event_day), event_day, day.isoformat()) for event_day in event_days]
     daily = {
         "quarantine": _quarantined(day),

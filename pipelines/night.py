@@ -14,7 +14,7 @@ import duckdb
 from pipelines.catalogue import CATALOGUE_SLICE, items_sql, load_catalogue
 from pipelines.contracts import CONTRACTS
 from pipelines.engine import connect, create_views, describe_part, quote, scan_parts, scan_table, write_part
-from pipelines.ingest import ingest_day
+from pipelines.ingest import ingest_day, published_content
 from pipelines.sequences import training_sequences_sql
 from pipelines.sessionise import days_to_rebuild, sessions_sql
 from pipelines.settings import Settings
@@ -32,6 +32,11 @@ class Night:
     first: date
     day: date
     run_id: str
+
+    @property
+    def days(self) -> list[date]:
+        """Every day of it, in order."""
+        return [self.first + timedelta(days=n) for n in range((self.day - self.first).days + 1)]
 
     @contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -63,23 +68,25 @@ class Night:
 
 def build_interactions(night: Night) -> list[Write]:
     """Ingest the raw files of each day: interactions, quarantine, item_observations and source_files."""
-    days = [night.first + timedelta(days=n) for n in range((night.day - night.first).days + 1)]
     writes: list[Write] = []
     with night.connect() as con:
-        for day in days:
-            known = _known_items(con, night, day)
-            writes += ingest_day(con, night.store, night.settings, day, night.run_id, known)
+        known_content = published_content(con, night.store, night.first, night.day)
+        previous = scan_parts(night.store, "items", night.previous("items"))
+        con.execute(f"create temp table known_items as select item_id from ({previous})")
+        for day in night.days:
+            known_items = _known_items(con, night, day)
+            writes += ingest_day(con, night.store, night.settings, day, night.run_id, known_items, known_content)
     return _merge(writes)
 
 
 def _known_items(con: duckdb.DuckDBPyConnection, night: Night, day: date) -> str:
-    """SELECT of the item_ids that a day's events may name, or empty if any."""
+    """SELECT of the item_ids that a day's events may name, or empty if any; what a former day knew stays known."""
     catalogue = night.settings.catalogue
     if catalogue is None or catalogue.unknown_items == "keep":
         return ""
     load_catalogue(con, night.settings, day, night.store.root / "scratch")
-    previous = scan_parts(night.store, "items", night.previous("items"))
-    return f"select item_id from listed union select item_id from ({previous})"
+    con.execute("insert into known_items select item_id from listed except select item_id from known_items")
+    return "select item_id from known_items"
 
 
 def _merge(writes: Sequence[Write]) -> list[Write]:
@@ -97,24 +104,29 @@ def _merge(writes: Sequence[Write]) -> list[Write]:
 
 
 def build_items(night: Night) -> list[Write]:
-    """Bring the items up to this night; rejected catalogue rows go to quarantine."""
-    since = night.previous("items")
-    first_new = date.fromisoformat(since[0].partition) + timedelta(days=1) if since else None
+    """Bring the items up to this night; rejected catalogue rows go to quarantine.
+
+    With a catalogue, a range goes day by day: an item may stand in the catalogue of one day alone.
+    """
+    previous = night.previous("items")
+    since = date.fromisoformat(previous[0].partition) + timedelta(days=1) if previous else None
+    days = night.days if night.settings.catalogue else [night.day]
+    rejected = []
     with night.connect() as con:
-        load_catalogue(con, night.settings, night.day, night.store.root / "scratch")
-        create_views(
-            con,
-            {
-                "observations": scan_table(night.store, "item_observations", since=first_new, until=night.day),
-                "previous_items": scan_parts(night.store, "items", since),
-            },
-        )
-        rejected = f"select {quote(night.day)}::date as file_date, * from catalogue_rejected order by all"
-        quarantine = night.write(con, "quarantine", rejected, slice_=CATALOGUE_SLICE)
-        return [
-            night.snapshot(con, "items", items_sql(night.settings, night.day)),
-            Write("quarantine", (quarantine,), frozenset({night.day.isoformat()}), frozenset({CATALOGUE_SLICE})),
-        ]
+        con.execute(f"create temp table previous_items as {scan_parts(night.store, 'items', previous)}")
+        for day in days:
+            load_catalogue(con, night.settings, day, night.store.root / "scratch")
+            create_views(con, {"observations": scan_table(night.store, "item_observations", since=since, until=day)})
+            con.execute(f"create or replace temp table previous_items as {items_sql(night.settings, day)}")
+            rejected.append(night.write(con, "quarantine", _rejected(day), day, CATALOGUE_SLICE))
+            since = day + timedelta(days=1)
+        items = night.snapshot(con, "items", "select * from previous_items order by item_id")
+    whole_days = frozenset(day.isoformat() for day in days)
+    return [items, Write("quarantine", tuple(rejected), whole_days, frozenset({CATALOGUE_SLICE}))]
+
+
+def _rejected(day: date) -> str:
+    return f"select {quote(day)}::date as file_date, * from catalogue_rejected order by all"
 
 
 def build_sessions(night: Night) -> list[Write]:
@@ -144,7 +156,7 @@ def build_interval_uniformity(night: Night) -> list[Write]:
     """Measure how evenly each user's visits are spaced, as of this night."""
     with night.connect() as con:
         _name_events(con, night)
-        select = interval_uniformity_sql(night.settings.statistics, night.day)
+        select = interval_uniformity_sql(night.settings.statistics, night.settings.nights.time_zone, night.day)
         return [night.snapshot(con, "interval_uniformity", select)]
 
 

@@ -21,10 +21,13 @@ def days_to_rebuild(
     """First and last start day of the sessions that the files of ``first`` to ``last`` can change.
 
     The files may hold late events, and the first event of the earliest day may continue a session that began before.
+    Where a later day was ingested already, its sessions may lose their first events to the latest day, or get them.
     """
     slices = {(first + timedelta(days=n)).isoformat() for n in range((last - first).days + 1)}
     touched = [date.fromisoformat(part.partition) for part in store.parts("interactions", slices=slices)]
     earliest, latest = min([first, *touched]), max([last, *touched])
+    if store.parts("interactions", since=latest + timedelta(days=1)):
+        latest += timedelta(days=1)
     before = store.parts("sessions", until=earliest - timedelta(days=1))
     still_open = con.execute(f"""
         select min(session_date) from ({scan_parts(store, "sessions", before)})

@@ -8,12 +8,15 @@ import re
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipelines.errors import InputError
+
+Preset = Literal["tiny", "small", "paper"]
+TIME_FORMATS: Final = ("iso", "epoch_s", "epoch_ms", "epoch_us")
 
 
 class Section(BaseModel):
@@ -26,14 +29,14 @@ class Format(Section):
     """How raw files are written: the compression is told by the suffix (.gz, .xz, .zst)."""
 
     format: Literal["csv", "json", "parquet"]
-    delimiter: str = Field(",", min_length=1, max_length=1)
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
 
 
 class EventType(Section):
     """One kind of event. The first one whose ``when_*`` applies is taken."""
 
     name: str = Field(min_length=1)
-    weight: float = Field(1.0, ge=0)
+    weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     when_column: str = ""
     when_matches: str = ""
 
@@ -77,7 +80,7 @@ class ItemColumns(Section):
     category: str = ""
     brand: str = ""
     price: str = ""
-    category_separator: str = Field(">", min_length=1)
+    category_separator: str = Field(default=">", min_length=1)
 
 
 class CatalogueColumns(ItemColumns):
@@ -99,12 +102,19 @@ class Events(Format):
     time_zone: str = "UTC"
     without_user: Literal["session", "quarantine"] = "session"
     identical_rows: Literal["keep", "quarantine"] = "keep"
-    lateness_days: int = Field(3, ge=0)
+    lateness_days: int = Field(default=3, ge=0)
 
     @field_validator("path")
     @classmethod
     def _day_in_path(cls, path: str) -> str:
         return _require_day(path)
+
+    @field_validator("time_format")
+    @classmethod
+    def _known_format(cls, form: str) -> str:
+        if form not in TIME_FORMATS and "%" not in form:
+            raise ValueError(f"{', '.join(TIME_FORMATS)}, or strptime directives such as %d.%m.%Y %H:%M")
+        return form
 
     @field_validator("time_zone")
     @classmethod
@@ -138,12 +148,15 @@ class Catalogue(Format):
 
 
 class Nights(Section):
-    """Which days are nights. ``schedule`` is cron fields in ``time_zone``; a tick runs the night that ended before it."""
+    """Which days are nights. ``schedule`` is cron fields in ``time_zone``; a tick runs the night that ended before it.
+
+    The gap of sessions is no longer than the shortest day, so that a session is settled by the day before it starts.
+    """
 
     first: date
     time_zone: str = "UTC"
-    session_gap_minutes: float = Field(30, gt=0, le=1440)
-    run_last: int = Field(2, ge=1)
+    session_gap_minutes: float = Field(default=30, gt=0, le=23 * 60)
+    run_last: int = Field(default=2, ge=1)
     schedule: str = "30 2 * * *"
 
     @field_validator("time_zone")
@@ -155,29 +168,29 @@ class Nights(Section):
 class Statistics(Section):
     """How frequency, uniformity and vocabulary are computed (UniRec, arXiv 2406.18470, with the default repaired)."""
 
-    frequent_share: float = Field(0.3, gt=0, le=1)
-    uniform_share: float = Field(0.4, gt=0, le=1)
+    frequent_share: float = Field(default=0.3, gt=0, le=1)
+    uniform_share: float = Field(default=0.4, gt=0, le=1)
     time_granularity: Literal["second", "day"] = "second"
-    min_token_items: int = Field(2, ge=1)
+    min_token_items: int = Field(default=2, ge=1)
 
 
 class Training(Section):
     """What the models learn from, and which models there are: name to preset."""
 
-    window_days: int = Field(365, ge=3)
-    max_events: int = Field(1000, ge=2)
-    models: dict[str, Literal["tiny", "small", "paper"]] = Field(
-        default_factory=lambda: {"popular": "tiny", "markov": "tiny", "itemknn": "tiny", "sasrec": "tiny"}, min_length=1
+    window_days: int = Field(default=365, ge=3)
+    max_events: int = Field(default=1000, ge=2)
+    models: dict[str, Preset] = Field(
+        default={"popular": "tiny", "markov": "tiny", "itemknn": "tiny", "sasrec": "tiny"}, min_length=1
     )
-    seed: int = Field(7, ge=0)
+    seed: int = Field(default=7, ge=0)
 
 
 class Recommendations(Section):
     """What is published for whom."""
 
-    k: int = Field(20, ge=1, le=1000)
-    related_k: int = Field(10, ge=1, le=1000)
-    active_days: int = Field(90, ge=1)
+    k: int = Field(default=20, ge=1, le=1000)
+    related_k: int = Field(default=10, ge=1, le=1000)
+    active_days: int = Field(default=90, ge=1)
     exclude_seen: bool = False
     serve: str = "sasrec"
 
@@ -185,19 +198,19 @@ class Recommendations(Section):
 class Validation(Section):
     """Limits of the checkpoints; each share is of the rows of one night."""
 
-    max_quarantine_share: float = Field(0.05, ge=0, le=1)
+    max_quarantine_share: float = Field(default=0.05, ge=0, le=1)
     quarantine_shares: dict[str, float] = Field(default_factory=dict)
-    min_quarantined_rows: int = Field(20, ge=0)
-    max_anonymous_share: float = Field(0.9, ge=0, le=1)
-    max_unpriced_share: float = Field(0.5, ge=0, le=1)
+    min_quarantined_rows: int = Field(default=20, ge=0)
+    max_anonymous_share: float = Field(default=0.9, ge=0, le=1)
+    max_unpriced_share: float = Field(default=0.5, ge=0, le=1)
 
 
 class Storage(Section):
     """Where the tables lie, and what DuckDB may use."""
 
     root: str = "store"
-    memory_limit: str = Field("2GB", pattern=r"^\d+(\.\d+)? ?[KMG]i?B$")
-    threads: int = Field(2, ge=1)
+    memory_limit: str = Field(default="2GB", pattern=r"^\d+(\.\d+)? ?[KMG]i?B$")
+    threads: int = Field(default=2, ge=1)
 
 
 class Settings(Section):
@@ -247,6 +260,8 @@ def load_settings(path: Path) -> Settings:
         raise InputError(
             "the settings file is no TOML", where=path, value=error, allowed="TOML 1.0 in UTF-8", fix="mend that line"
         ) from error
+    if "folder" in raw:  # a field of ours, and no setting
+        raise _unknown_key(("folder",), raw["folder"], path)
     try:
         return Settings.model_validate({"folder": path.resolve().parent} | raw)
     except ValidationError as error:
@@ -254,19 +269,25 @@ def load_settings(path: Path) -> Settings:
 
 
 def _explain(error: ValidationError, path: Path) -> InputError:
-    """Turn pydantic's first complaint into ours, with the nearest valid key."""
-    first = error.errors()[0]
+    """Turn one complaint of pydantic into ours, with the nearest valid key."""
+    errors = error.errors()  # a misspelt key first: it is the cause where a needed one is missing
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+    if first["type"] == "extra_forbidden":
+        return _unknown_key(first["loc"], first["input"], path)
     where = ".".join(str(part) for part in first["loc"]) or "the file"
-    if first["type"] != "extra_forbidden":
-        return InputError(
-            f"wrong setting {where}", where=path, value=first["input"], allowed=first["msg"], fix=f"change {where}"
-        )
-    valid = _keys_at(Settings, first["loc"][:-1])
-    nearest = difflib.get_close_matches(str(first["loc"][-1]), valid, n=1, cutoff=0.4)
+    allowed = first["msg"].removeprefix("Value error, ")
     return InputError(
-        f"unknown setting {where}",
+        f"wrong setting {where}", where=path, value=first["input"], allowed=allowed, fix=f"change {where}"
+    )
+
+
+def _unknown_key(loc: tuple[int | str, ...], value: object, path: Path) -> InputError:
+    valid = _keys_at(Settings, loc[:-1])
+    nearest = difflib.get_close_matches(str(loc[-1]), valid, n=1, cutoff=0.4)
+    return InputError(
+        f"unknown setting {'.'.join(str(part) for part in loc)}",
         where=path,
-        value=first["input"],
+        value=value,
         allowed=", ".join(sorted(valid)),
         fix=f"did you mean {nearest[0]}?" if nearest else "remove it",
     )

@@ -36,14 +36,14 @@ def item_frequency_sql(statistics: Statistics, day: date) -> str:
     """
     return f"""
         with gaps as (
-            select *, (epoch_us(event_time) - epoch_us(lag(event_time) over (
+            select *, epoch_us(event_time) - epoch_us(lag(event_time) over (
                 partition by item_id order by event_time
-            ))) / 1e6 as gap_s
+            )) as gap_us
             from events
         ), counted as (
             select item_id, count(*) as num_events, count(distinct user_id) as num_users,
                 count(distinct session_id) as num_sessions, min(event_time) as first_seen,
-                max(event_time) as last_seen, var_samp(gap_s) as gap_variance_s2
+                max(event_time) as last_seen, {_variance("gap_us")} / 1e12 as gap_variance_s2
             from gaps group by item_id
         ), ranked as (
             select *, row_number() over (order by num_events desc, item_id) as popularity_rank from counted
@@ -54,22 +54,28 @@ def item_frequency_sql(statistics: Statistics, day: date) -> str:
     """
 
 
-def interval_uniformity_sql(statistics: Statistics, day: date) -> str:
+def interval_uniformity_sql(statistics: Statistics, zone: str, day: date) -> str:
     """SELECT of ``interval_uniformity``; reads ``events``.
 
-    A gap lies between two different points in time: events of the same second (or day, by the setting) are one point.
-    The dispersion is the coefficient of variation of log(1 + gap in seconds), over at least two gaps.
+    A gap lies between two different points in time: events of the same second (or, by the setting, of the same day in
+    ``zone``) are one point. The dispersion is the coefficient of variation of log(1 + gap in seconds), over at least
+    two gaps.
     """
+    local_day = f"timezone({quote(zone)}, event_time)::date::timestamp"
+    point = local_day if statistics.time_granularity == "day" else "date_trunc('second', event_time)"
     return f"""
         with points as (
-            select distinct user_id, date_trunc({quote(statistics.time_granularity)}, event_time) as point
-            from events where user_id is not null
+            select distinct user_id, {point} as point from events where user_id is not null
         ), gaps as (
-            select user_id, epoch(point) - epoch(lag(point) over (partition by user_id order by point)) as gap_s
+            select user_id, (
+                    epoch_us(point) - epoch_us(lag(point) over (partition by user_id order by point))
+                ) // 1_000_000 as gap_s,
+                round(ln(1 + gap_s) * 1e9)::bigint as log_gap
             from points
         ), measured as (
-            select user_id, count(gap_s) as num_gaps, avg(gap_s) as mean_gap_s, var_samp(gap_s) as gap_variance_s2,
-                stddev_samp(ln(1 + gap_s)) / avg(ln(1 + gap_s)) as log_gap_dispersion
+            select user_id, count(gap_s) as num_gaps, avg(gap_s) as mean_gap_s,
+                {_variance("gap_s")} as gap_variance_s2,
+                sqrt({_variance("log_gap")}) / avg(log_gap) as log_gap_dispersion
             from gaps group by user_id
         ), ranked as (
             select *, case when log_gap_dispersion is not null then row_number() over (
@@ -82,3 +88,9 @@ def interval_uniformity_sql(statistics: Statistics, day: date) -> str:
         ) as is_uniform
         from ranked order by user_id
     """
+
+
+def _variance(column: str) -> str:
+    """Sample variance of whole numbers, whose sums are exact: floats would differ by the order of the threads."""
+    num, total, squares = f"count({column})", f"sum({column})", f"sum({column}::hugeint * {column})"
+    return f"({num} * {squares} - {total} * {total}) / nullif({num} * ({num} - 1), 0)"
