@@ -52,7 +52,7 @@ def scan(contract: Contract, paths: Iterable[Path]) -> str:
     if not listed:
         columns = ", ".join(f"cast(null as {sql_type(c.type)}) as {identifier(c.name)}" for c in contract.columns)
         return f"select {columns} where false"
-    return f"select * from read_parquet([{listed}])"
+    return f"select * from read_parquet([{listed}], hive_partitioning = false)"
 
 
 def scan_parts(store: Store, table: str, parts: Iterable[Part]) -> str:

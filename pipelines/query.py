@@ -59,14 +59,15 @@ def _read_query(name: str) -> str:
 def _check_parameters(name: str, given: Mapping[str, str], known: set[str], needed: set[str]) -> None:
     wrong = sorted(set(given) - known) or sorted(needed - set(given))
     if wrong:
-        example = " ".join(f"{key}=..." for key in sorted(needed))
+        nearest = difflib.get_close_matches(wrong[0], known, n=1) if wrong[0] in given else []
+        example = "".join(f' P="{key}=..."' for key in sorted(needed))
         raise InputError(
             f"the query has no parameter {wrong[0]}" if wrong[0] in given else f"the query needs {wrong[0]}",
             where=FOLDER / f"{name}.sql",
             value=", ".join(f"{key}={value}" for key, value in given.items()) or "no parameter",
             allowed=", ".join(f"{key} ({'needed' if key in needed else 'optional'})" for key in sorted(known))
             or "none",
-            fix=f"make query Q={name} {example.upper().replace('...', '...')}".strip(),
+            fix=f"did you mean {nearest[0]}?" if nearest else f"make query Q={name}{example}",
         )
 
 
@@ -99,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("parameters", nargs="*", help="name=value")
     chosen = parser.parse_args(arguments)
     try:
-        parameters = dict(parameter.split("=", 1) for parameter in chosen.parameters)
+        parameters = dict(_split(parameter) for parameter in chosen.parameters)
         views = load_settings(chosen.settings).store_root / FILE_NAME
         print_answer(console(), *run_query(views, chosen.name, parameters))
     except InputError as error:
@@ -109,6 +110,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"the query failed: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _split(parameter: str) -> tuple[str, str]:
+    name, equals, value = parameter.partition("=")
+    if not equals:
+        raise InputError(
+            "a parameter has no value",
+            where="the command line",
+            value=parameter,
+            allowed="name=value",
+            fix=f"write {parameter}=...",
+        )
+    return name, value
 
 
 if __name__ == "__main__":

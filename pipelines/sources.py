@@ -11,9 +11,10 @@ import lzma
 import re
 import shutil
 import zlib
+from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 import pyarrow as pa
 
@@ -105,6 +106,7 @@ def unpack(path: Path, scratch: Path) -> Path:
         with _OPENERS[path.suffix](path) as packed, target.open("wb") as plain:
             shutil.copyfileobj(packed, plain, 1 << 20)
     except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+        target.unlink(missing_ok=True)
         raise _unreadable(path, "the file cannot be unpacked: it is truncated or damaged", str(error)) from error
     if target.stat().st_size == 0:
         raise _unreadable(path, "the file is empty", "0 bytes after unpacking")
@@ -125,4 +127,4 @@ def _open_zstd(path: Path) -> IO[bytes]:
     return pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")
 
 
-_OPENERS: Final = {".gz": gzip.open, ".xz": lzma.open, ".zst": _open_zstd}
+_OPENERS: Final[dict[str, Callable[..., Any]]] = {".gz": gzip.open, ".xz": lzma.open, ".zst": _open_zstd}

@@ -15,7 +15,6 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
-from pipelines.contracts import CONTRACTS
 from pipelines.errors import InputError
 
 MANIFEST_VERSION: Final = 1
@@ -101,9 +100,11 @@ class Store:
     def _load(self) -> dict[str, list[Part]]:
         try:
             manifest = json.loads(self.manifest_path.read_text(encoding="utf-8"))
+            self._require_version(manifest["version"])
+            return {name: [Part(**part) for part in parts] for name, parts in manifest["tables"].items()}
         except FileNotFoundError:
             return {}
-        except json.JSONDecodeError as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:  # no JSON, or JSON of another shape
             raise InputError(
                 "the manifest of the store is broken",
                 where=self.manifest_path,
@@ -111,15 +112,16 @@ class Store:
                 allowed="the JSON that the pipeline wrote",
                 fix="restore the file from a backup; the tables in runs/ are untouched",
             ) from error
-        if manifest.get("version") != MANIFEST_VERSION:
+
+    def _require_version(self, version: object) -> None:
+        if version != MANIFEST_VERSION:
             raise InputError(
                 "the store was written by another version",
                 where=self.manifest_path,
-                value=manifest.get("version"),
+                value=version,
                 allowed=str(MANIFEST_VERSION),
                 fix="run the version of the pipeline that wrote the store, or start a new store.root",
             )
-        return {name: [Part(**part) for part in parts] for name, parts in manifest["tables"].items()}
 
     def _replace_manifest(self, tables: Mapping[str, list[Part]]) -> None:
         content = {
@@ -146,8 +148,3 @@ def write_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
-
-
-def require_table(name: str) -> None:
-    """Refuse a table that no contract declares."""
-    assert name in CONTRACTS, f"no contract is named {name!r}"
