@@ -1,4 +1,4 @@
-"""Small raw logs for the tests of the data half: settings, the files of a day, nights run over them, tables read back."""
+"""Small raw logs for the tests of the data half: settings, files of a day, nights run over them, tables read back."""
 
 import csv
 import io
