@@ -11,6 +11,7 @@ PYTHON := .venv/bin/python
 INSTALLED := .venv/installed
 export DAGSTER_HOME := $(CURDIR)
 export NIGHTLY_SETTINGS = $(abspath $(CONFIG))
+export NIGHTLY_DAGSTER_STORAGE = $(CURDIR)/.dagster/$(basename $(notdir $(CONFIG)))
 
 .PHONY: help run ui query test test-all check lint types format sample clean
 

@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    os.environ.setdefault("DAGSTER_HOME", str(Path(__file__).parent.parent))
+    _find_dagster_home(chosen.settings)
     began = time.perf_counter()
     with dg.DagsterInstance.get() as instance:
         succeeded = run_plan(settings, plan, instance)
@@ -116,6 +116,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     _summarise(settings, time.perf_counter() - began)
     return 0
+
+
+def _find_dagster_home(settings: Path) -> None:
+    """Do what the Makefile does, for a call without it: this project's dagster.yaml, and a history of its own."""
+    home = Path(__file__).parent.parent
+    os.environ.setdefault("DAGSTER_HOME", str(home))
+    os.environ.setdefault("NIGHTLY_DAGSTER_STORAGE", str(home / ".dagster" / settings.stem))
 
 
 def _parser() -> argparse.ArgumentParser:
