@@ -32,21 +32,18 @@ def read_raw(con: duckdb.DuckDBPyConnection, form: Format, path: Path, origin: P
 
 
 def raw_column(name: str) -> str:
-    """Identifier of a raw column in the relation: prefixed, for raw names may be anything, ours among them."""
-    return identifier(f"raw:{name}")
+    """Identifier of a raw column in the relation: in hex, for raw names may be ours, or differ in case alone."""
+    return identifier(f"raw:{name.encode().hex()}")
 
 
 def _read_csv(con: duckdb.DuckDBPyConnection, form: Format, path: Path, origin: Path, columns: Sequence[str]) -> str:
-    # Strict, or a row with too many fields would lose some of them in silence; strict parsing refuses mixed line ends.
+    # Strict, or a row with too many fields would lose some in silence; but strict parsing cannot do mixed line ends.
     header = _csv_header(path, origin, form.delimiter)
     _require_columns(header, columns, origin)
     types = "{" + ", ".join(f"'field:{n}': 'varchar'" for n in range(len(header))) + "}"
     options = f"header = true, delim = {quote(form.delimiter)}, quote = '\"', escape = '\"', strict_mode = true"
-    try:
-        _scan_text(con, path, types, options, "*", num_header_lines=1)
-    except duckdb.InvalidInputException:
-        with _even_line_ends(con, path) as even:
-            _scan_text(con, even, types, options, "*", num_header_lines=1)
+    with _even_line_ends(con, path) as even:
+        _scan_text(con, even, types, options, "*", num_header_lines=1)
     fields = [identifier(f"field:{n}") for n in range(len(header))]
     values = ", ".join(f"nullif(trim({fields[header.index(name)]}), '') as {raw_column(name)}" for name in columns)
     return f"""
@@ -59,7 +56,10 @@ def _read_csv(con: duckdb.DuckDBPyConnection, form: Format, path: Path, origin: 
 
 @contextmanager
 def _even_line_ends(con: duckdb.DuckDBPyConnection, path: Path) -> Iterator[Path]:
-    """A copy in which each line ends with a line feed, also within quotes; it lies where DuckDB may spill."""
+    """The file, or if its line ends are mixed a copy with line feeds alone, which lies where DuckDB may spill."""
+    if not _has_mixed_line_ends(path):
+        yield path
+        return
     row = con.execute("select current_setting('temp_directory')").fetchone()
     assert row is not None
     with tempfile.NamedTemporaryFile("w", encoding="latin-1", newline="", dir=row[0], suffix=".csv") as even:
@@ -67,6 +67,24 @@ def _even_line_ends(con: duckdb.DuckDBPyConnection, path: Path) -> Iterator[Path
             shutil.copyfileobj(uneven, even, 1 << 20)
         even.flush()
         yield Path(even.name)
+
+
+def _has_mixed_line_ends(path: Path) -> bool:
+    """Tell whether a file has two of: line feeds, carriage returns, pairs of both; also within quotes."""
+    kinds = set()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            chunk += file.read(1) if chunk.endswith(b"\r") else b""
+            num_pairs = chunk.count(b"\r\n")
+            counts = {
+                "pair": num_pairs,
+                "feed": chunk.count(b"\n") - num_pairs,
+                "return": chunk.count(b"\r") - num_pairs,
+            }
+            kinds |= {kind for kind, number in counts.items() if number}
+            if len(kinds) > 1:
+                return True
+    return False
 
 
 def _json_row(names: Sequence[str], columns: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.night import (
@@ -25,6 +26,7 @@ from pipelines.settings import Settings
 from pipelines.store import Store, Write
 
 Row = dict[str, Any]
+Read = Callable[..., list[tuple[Any, ...]]]
 Stage = Callable[[Night], list[Write]]
 
 DAY: Final = date(2026, 1, 1)
@@ -88,6 +90,18 @@ def csv_bytes(rows: Sequence[Mapping[str, Any]]) -> bytes:
 def json_bytes(rows: Iterable[Mapping[str, Any]]) -> bytes:
     """Rows as JSON lines."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def csv_line(values: Iterable[str]) -> str:
+    """One CSV record in which every value is quoted."""
+    return ",".join('"' + value.replace('"', '""') + '"' for value in values)
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A Parquet file of a table."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return bytes(sink.getvalue())
 
 
 def put(folder: Path, name: str, content: bytes | Sequence[Mapping[str, Any]]) -> Path:
