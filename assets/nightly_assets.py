@@ -63,9 +63,11 @@ def _spec(stage: Stage, asset: str) -> dg.AssetSpec:
 
 
 def _views_asset(settings: Settings, stages: tuple[Stage, ...]) -> dg.AssetsDefinition:
+    read = {asset for stage in stages for asset in stage.after}
+
     @dg.asset(
         name=VIEWS,
-        deps=[asset for stage in stages for asset in stage.tables],
+        deps=[asset for stage in stages for asset in stage.tables if asset not in read],
         group_name="recommendations",
         kinds={"duckdb"},
         owners=OWNERS,

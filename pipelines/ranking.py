@@ -70,8 +70,8 @@ def _fill(
     short = np.flatnonzero((items == 0).any(axis=1))
     if not len(short):
         return
-    # k items are in the list at most, so among the 2k most popular there are k others, if there are so many.
-    popular, popularity = (part[0] for part in fallback.topk(Sequences.empty(1), 2 * items.shape[1], allowed))
+    # A list with room for n more holds k - n items, so at least n of the k most popular are not among them.
+    popular, popularity = (part[0] for part in fallback.topk(Sequences.empty(1), items.shape[1], allowed))
     for row in short:
         fresh = np.flatnonzero((popular > 0) & ~np.isin(popular, items[row]))
         slots = np.flatnonzero(items[row] == 0)[: len(fresh)]

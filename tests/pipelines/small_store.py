@@ -93,8 +93,12 @@ def make_night(
     *,
     items: str = "",
     unlisted: str = "",
+    brand: str = "",
 ) -> Night:
-    """Publish what precedes training in the night of day `last`: sessions, items, vocabulary, training sequences."""
+    """Publish what precedes training in the night of day `last`: sessions, items, vocabulary, training sequences.
+
+    The vocabulary knows the items, and the brand of all of them if there is one.
+    """
     night = Night(settings or shop_settings(), Store(root), day(last), day(last), "run")
     visits = list(visits)
     by_day = defaultdict(list)
@@ -102,16 +106,16 @@ def make_night(
         by_day[day(visit.day)].append(visit.row())
     names = sorted(set(items) or {item for visit in visits for item in visit.items})
     publish(night, "sessions", by_day)
-    publish(night, "items", {night.day: [_item(night, name, name not in unlisted) for name in names]})
+    publish(night, "items", {night.day: [_item(night, name, brand, name not in unlisted) for name in names]})
     night.store.publish(build_metadata_vocabulary(night))
     night.store.publish(build_training_sequences(night))
     return night
 
 
-def _item(night: Night, name: str, is_listed: bool) -> Row:
-    empty: Row = dict.fromkeys(("title", "description", "brand", "price"))
+def _item(night: Night, name: str, brand: str, is_listed: bool) -> Row:
+    empty: Row = dict.fromkeys(("title", "description", "price"))
     known: Row = {"item_id": name, "category": [], "attributes": {}, "first_seen": FIRST_DAY, "is_listed": is_listed}
-    return {"as_of_date": night.day, **empty, **known}
+    return {"as_of_date": night.day, "brand": brand or None, **empty, **known}
 
 
 def publish(night: Night, table: str, rows: Mapping[date, Sequence[Row]]) -> None:

@@ -161,7 +161,7 @@ def test_slices_count_their_cases(chain: Night) -> None:
 def test_all_users_are_the_known_and_the_new_together(chain: Night) -> None:
     for slices in measured(chain).values():
         for name, row in slices["users"].items():
-            if name.split("@")[0] in RANKED:
+            if name.split("@")[0] != "coverage":
                 known, new = slices["known_users"][name]["value"], slices["new_users"][name]["value"]
                 assert row["value"] == pytest.approx((5 * known + 2 * new) / 7)
 
@@ -171,6 +171,12 @@ def test_new_users_are_judged_by_the_fallback_whatever_the_model(chain: Night) -
     new = [values(by_model[name]["new_users"]) for name in EVERY_MODEL]
     assert new[1:] == new[:-1]
     assert values(by_model["markov"]["known_users"]) != values(by_model["popular"]["known_users"])
+
+
+def test_the_fallback_has_not_seen_the_last_two_nights(tmp_path: Path) -> None:
+    visits = (Visit("ann", 0, "aab"), Visit("ann", 1, "cccc"), Visit("ann", 2, "cccc"), Visit("new", 2, "c"))
+    rows = measured(trained(tmp_path, visits, 2, "markov"))["markov"]["new_users"]
+    assert rows["mrr@5"]["value"] == pytest.approx(1 / 3)  # behind a and b
 
 
 def test_every_metric_stands_once_at_every_cutoff_with_its_interval_around_it(chain: Night) -> None:
@@ -259,6 +265,12 @@ def test_novelty_is_the_mean_surprise_in_bits(tmp_path: Path) -> None:
     for rows in measured(night)["popular"].values():
         assert rows["novelty@5"]["value"] == pytest.approx((1 + 2 + 3 + 4 + 4) / 5)
         assert rows["novelty@20"]["value"] == rows["novelty@5"]["value"]
+
+
+def test_novelty_is_that_of_the_lists_of_its_slice(chain: Night) -> None:
+    """Who has no history is shown what is popular, the least novel there is."""
+    slices = measured(chain)["markov"]
+    assert slices["known_users"]["novelty@5"]["value"] > slices["new_users"]["novelty@5"]["value"]
 
 
 def test_a_slice_without_a_case_has_no_rows(tmp_path: Path) -> None:

@@ -45,9 +45,9 @@ def one_thread() -> Iterator[None]:
 
 
 def trained(
-    root: Path, settings: Settings, *, visits: tuple[Visit, ...] = WALKS, items: str = ITEMS, unlisted: str = ""
+    root: Path, settings: Settings, *, visits: tuple[Visit, ...] = WALKS, items: str = ITEMS, **options: str
 ) -> Night:
-    return train(make_night(root, visits, 2, settings, items=items, unlisted=unlisted))
+    return train(make_night(root, visits, 2, settings, items=items, **options))
 
 
 def rows_of(build: Build, night: Night) -> list[Row]:
@@ -118,8 +118,10 @@ def test_who_comes_back_is_one_subject_and_who_shares_a_name_with_a_session_is_t
 
 
 def test_later_days_are_not_looked_at(tmp_path: Path) -> None:
-    visits = [Visit("ann", 3, "a"), Visit("bob", 4, "a"), Visit("?z", 4, "a")]
-    assert subjects(visits, 3, tmp_path) == ["ann"]
+    later = (Visit("ann", 3, "j"), Visit("late", 3, "a"), Visit("?late", 3, "a"))
+    now = trained(tmp_path / "now", shop_settings("markov"))
+    again = trained(tmp_path / "again", shop_settings("markov"), visits=(*WALKS, *later))
+    assert rows_of(build_recommendations, again) == rows_of(build_recommendations, now)
 
 
 def test_every_model_ranks_for_every_active_subject(recommended: list[Row]) -> None:
@@ -305,21 +307,25 @@ def test_another_preset_changes_the_model_version_alone(before: dict[str, str], 
 
 
 @pytest.mark.parametrize(
-    ("visits", "items", "unlisted", "expected"),
+    ("visits", "options", "expected"),
     [
-        ((*WALKS, Visit("cy", 2, "ja")), ITEMS, "", {"model_version", "data_version"}),
-        ((*WALKS, Visit("cy", 2, "ja", kind="look")), ITEMS, "", set()),
-        (WALKS, ITEMS, "c", {"data_version"}),
-        (WALKS, ITEMS + "k", "", {"model_version", "data_version"}),
+        ((*WALKS, Visit("cy", 2, "ja")), {}, {"model_version", "data_version"}),
+        ((*WALKS, Visit("cy", 2, "ja", kind="look")), {}, set()),
+        (WALKS, {"unlisted": "c"}, {"data_version"}),
+        (WALKS, {"items": ITEMS + "k"}, {"model_version", "data_version"}),
+        (WALKS, {"brand": "maker"}, {"model_version", "data_version"}),
     ],
-    ids=["an event", "an event that teaches nothing", "an item no longer listed", "a new item"],
+    ids=["an event", "an event that teaches nothing", "an item no longer listed", "a new item", "a new token"],
 )
 def test_data_change_the_versions_of_what_is_made_from_them(
-    base: Night, before: dict[str, str], tmp_path: Path,
-    visits: tuple[Visit, ...], items: str, unlisted: str, expected: set[str],
-) -> None:  # fmt: skip
-    after = trained(tmp_path, base.settings, visits=visits, items=items, unlisted=unlisted)
-    assert changed(before, after) == expected
+    base: Night,
+    before: dict[str, str],
+    tmp_path: Path,
+    visits: tuple[Visit, ...],
+    options: dict[str, str],
+    expected: set[str],
+) -> None:
+    assert changed(before, trained(tmp_path, base.settings, visits=visits, **options)) == expected
 
 
 def test_a_checkpoint_that_has_seen_the_next_day_serves_no_list(tmp_path: Path) -> None:

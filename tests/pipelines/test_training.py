@@ -93,15 +93,16 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> type[Recorder]:
 
 
 def test_evaluation_learns_to_n_minus_2_and_serving_learns_everything(tmp_path: Path, recorder: type[Recorder]) -> None:
-    night = trained(tmp_path, WEEK, 5, "popular")
+    night = trained(tmp_path, (*WEEK, Visit("newer", 5, "f")), 5, "popular")
     (_, early, validation, seed), (_, everything, none, same_seed) = recorder.calls
-    # Numbers: a is 2, f is 7. Subjects: the session x, then ann, bob, cy; those without an event are left out.
+    # Numbers: a is 2, f is 7. Subjects: the session x, then ann, bob, cy, newer; who has no event yet is left out.
     assert lists_of(early) == [[2, 3, 4], [2, 3, 4, 5, 6, 7], [3, 4, 5, 6, 7], [4, 5, 6, 7]]
     assert lists_of(everything) == [
         [2, 3, 4],
         [2, 3, 4, 5, 6, 7, 2, 3, 4, 5],
         [3, 4, 5, 6, 7, 2, 3],
         [4, 5, 6, 7, 2, 3, 4],
+        [7],
     ]
     assert validation is not None
     assert none is None
