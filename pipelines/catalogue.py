@@ -167,12 +167,12 @@ def items_sql(settings: Settings, day: date) -> str:
         settings.catalogue.columns.category_separator if settings.catalogue else ">",
         settings.events.item_columns.category_separator,
     )
+    known = {p: _price(p) if p == "price" else p for p in ITEM_PROPERTIES}
+    newest = ", ".join(f"arg_max({p}, file_date) filter ({known[p]} is not null) as {p}" for p in ITEM_PROPERTIES)
     texts = ", ".join(f"coalesce(l.{p}, o.{p}, p.{p}) as {p}" for p in ("title", "description", "brand"))
     return f"""
         with o as (
-            select item_id, min(file_date) as first_seen,
-                {", ".join(f"arg_max({p}, file_date) filter ({p} is not null) as {p}" for p in ITEM_PROPERTIES)}
-            from observations group by item_id
+            select item_id, min(file_date) as first_seen, {newest} from observations group by item_id
         ), l as (
             select *, {_path("category", separators[0])} as path from listed
         )
