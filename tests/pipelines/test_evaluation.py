@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.sequences import Sequences
@@ -59,6 +59,7 @@ def assert_cases(cases: Cases, expected: list[tuple[list[int], set[int]]]) -> No
     assert all(len(mask) == len(expected) for mask in cases.slices.values())
 
 
+@settings(deadline=None)
 @given(SUBJECTS)
 def test_user_cases_equal_the_plain_definition(subjects: list[Subject]) -> None:
     cases = user_cases(data_of(subjects))
@@ -69,6 +70,7 @@ def test_user_cases_equal_the_plain_definition(subjects: list[Subject]) -> None:
     assert cases.slices["new_users"].tolist() == [not history for history, _ in asked]
 
 
+@settings(deadline=None)
 @given(SUBJECTS)
 def test_session_cases_equal_the_plain_definition(subjects: list[Subject]) -> None:
     cases = session_cases(data_of(subjects))

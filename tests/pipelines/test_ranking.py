@@ -2,7 +2,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -128,6 +128,7 @@ def requests(draw: st.DrawFn) -> Request:
     return Request(draw(histories), draw(st.integers(1, 12)), sorted(draw(allowed)), draw(st.booleans()))
 
 
+@settings(deadline=None)
 @given(requests())
 def test_lists_are_full_without_a_duplicate_and_say_where_each_item_comes_from(request: Request) -> None:
     lists = ranked(make(*request.histories), request.k, allowing(*request.allowed), exclude_seen=request.exclude_seen)
@@ -148,6 +149,7 @@ def test_lists_are_full_without_a_duplicate_and_say_where_each_item_comes_from(r
         assert shown[from_model:] == repeats[: length - from_model]
 
 
+@settings(deadline=None)
 @given(requests())
 def test_a_list_does_not_depend_on_the_other_histories(request: Request) -> None:
     allowed = allowing(*request.allowed)

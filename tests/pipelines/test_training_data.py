@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.sequences import Sequences
@@ -100,6 +100,7 @@ def test_a_part_of_a_second_is_cut_off() -> None:
     assert to_sequences(pa.array([[2]], NUMBERS), late).times.tolist() == [int(MIDNIGHT.timestamp()) + 1]
 
 
+@settings(deadline=None)
 @given(st.data(), st.lists(st.lists(st.integers(2, 9), max_size=4), max_size=8))
 def test_any_cut_of_any_lists_gives_the_same_sequences(data: st.DataObject, rows: list[list[int]]) -> None:
     numbers, times = columns(rows)
@@ -113,6 +114,7 @@ def test_distinct_keeps_each_item_of_a_sequence_once() -> None:
     assert lists_of(distinct(make([7, 3, 7, 7], [], [3, 9], [3]))) == [[3, 7], [], [3, 9], [3]]
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 30), max_size=6), max_size=6))
 def test_distinct_equals_a_sorted_set(rows: list[list[int]]) -> None:
     assert lists_of(distinct(make(*rows))) == [sorted(set(row)) for row in rows]
