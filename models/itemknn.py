@@ -39,6 +39,7 @@ class ItemKnn(ItemToItem[ItemKnnConfig]):
 
     name = "itemknn"
     label = "Item-kNN"
+    reason = "chosen by users with similar events"
     capabilities = Capabilities(trains_without_gradient=True)
     Config = ItemKnnConfig
     presets: ClassVar[Mapping[str, ModelConfig]] = {

@@ -33,6 +33,7 @@ class Markov(ItemToItem[MarkovConfig]):
 
     name = "markov"
     label = "Markov"
+    reason = "often comes next after the last events"
     capabilities = Capabilities(trains_without_gradient=True)
     Config = MarkovConfig
     presets: ClassVar[Mapping[str, ModelConfig]] = {

@@ -32,6 +32,7 @@ class Popular(Recommender[PopularConfig]):
 
     name = "popular"
     label = "Popular"
+    reason = "popular"
     capabilities = Capabilities(trains_without_gradient=True, uses_times=True)
     Config = PopularConfig
     presets: ClassVar[Mapping[str, ModelConfig]] = {

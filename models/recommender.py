@@ -108,6 +108,7 @@ class Recommender(ABC, Generic[ConfigT]):
 
     name: ClassVar[str]
     label: ClassVar[str]
+    reason: ClassVar[str]  # why an item stands in a list, for the person who reads the list
     capabilities: ClassVar[Capabilities]
     Config: ClassVar[type[ModelConfig]]
     presets: ClassVar[Mapping[str, ModelConfig]]

@@ -108,6 +108,7 @@ class SasRec(Recommender[SasRecConfig]):
 
     name = "sasrec"
     label = "SASRec"
+    reason = "expected next by the sequence model"
     capabilities = Capabilities()
     Config = SasRecConfig
     presets: ClassVar[Mapping[str, ModelConfig]] = {

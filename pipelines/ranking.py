@@ -10,7 +10,7 @@ from models.popular import Popular, PopularConfig
 from models.recommender import Recommender
 from models.sequences import Sequences
 
-FROM_MODEL: Final = "follows the subject's last events"
+FROM_MODEL: Final = "ranked by the model"
 NO_HISTORY: Final = "popular: the subject has no history"
 NOTHING_LEFT: Final = "popular: the model had no other item to show"
 REASONS: Final = (FROM_MODEL, NO_HISTORY, NOTHING_LEFT)
@@ -20,7 +20,7 @@ REASONS: Final = (FROM_MODEL, NO_HISTORY, NOTHING_LEFT)
 class Lists:
     """Ranked lists of C subjects: item numbers int32[C, K] (0 in a slot nothing could fill), scores float32[C, K].
 
-    ``reasons`` int8[C, K] are indices of ``REASONS``.
+    ``reasons`` int8[C, K] are indices of ``REASONS``; a table says the model's own reason for the first.
     """
 
     items: NDArray[np.int32]

@@ -154,7 +154,7 @@ def _rows(scorer: Scorer, table: str, lists: Lists, subjects: Mapping[str, pa.Ar
         item_column: scorer.vocabulary.item_ids.take(pa.array(lists.items[row, slot])),
         "score": lists.scores[row, slot],
         "source": pa.array(_SOURCES).take(pa.array(reasons)),
-        "reason": pa.array(REASONS).take(pa.array(reasons)),
+        "reason": pa.array((scorer.model.reason, *REASONS[1:])).take(pa.array(reasons)),
         **{name: pa.repeat(pa.scalar(value), len(row)) for name, value in constants.items()},
     }
     schema = CONTRACTS[table].schema

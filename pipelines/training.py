@@ -5,6 +5,7 @@ on everything up to N. Each chain has its own checkpoint, which carries the last
 """
 
 import logging
+import math
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -31,7 +32,8 @@ CHECKPOINTS: Final = "checkpoints"
 EVALUATION: Final = "evaluation"
 SERVING: Final = "serving"
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("nightly.training")
+SECONDS_BETWEEN_LINES: Final = 3.0
 
 
 def train_model(night: Night, name: str) -> list[Write]:
@@ -75,11 +77,17 @@ def _nothing_to_learn(night: Night, name: str, value: object) -> InputError:
 
 
 def _fit(night: Night, model: Recommender, train: Sequences, validation: Validation | None) -> FitReport:
+    told = 0.0
+
     def log(record: StepRecord) -> None:
+        nonlocal told
+        if record.seconds - told < SECONDS_BETWEEN_LINES or math.isnan(record.loss):
+            return
+        told = record.seconds
+        metric = "" if math.isnan(record.metric) else f", NDCG@10 {record.metric:.4f}"
         _log.info(
-            "%s, %s: epoch %d, loss %.4f, NDCG@10 %.4f, %.1f s",
-            model.name, record.stage, record.epoch, record.loss, record.metric, record.seconds,
-        )  # fmt: skip
+            "    %s: epoch %d, loss %.4f%s, %.0f s", model.name, record.epoch, record.loss, metric, record.seconds
+        )
 
     return model.fit(train.take(non_empty(train)), validation, seed=night.settings.training.seed, on_step=log)
 
@@ -120,7 +128,7 @@ def _save(
 
 
 def _or_null(value: float) -> float | None:
-    return value if value == value else None
+    return None if math.isnan(value) else value
 
 
 def _training_runs(night: Night, name: str, rows: Sequence[dict[str, Any]]) -> Write:

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.registry import model_class
 from pipelines.contracts import RECOMMENDATIONS, RELATED_ITEMS, Contract
 from pipelines.engine import create_views, scan_table
 from pipelines.night import Night
-from pipelines.ranking import FROM_MODEL, NO_HISTORY, NOTHING_LEFT
+from pipelines.ranking import NO_HISTORY, NOTHING_LEFT
 from pipelines.scoring import build_recommendations, build_related_items, subjects_sql
 from pipelines.settings import Settings
 from pipelines.store import Write
@@ -150,7 +151,9 @@ def test_a_user_who_did_nothing_that_teaches_gets_what_is_popular(recommended: l
 
 def test_what_a_model_ranked_says_so(recommended: list[Row]) -> None:
     others = [row for row in recommended if row["subject_id"] != "eve"]
-    assert {(row["source"], row["reason"]) for row in others} == {("model", FROM_MODEL)}
+    for model in EVERY_MODEL:
+        told = {(row["source"], row["reason"]) for row in others if row["model"] == model}
+        assert told == {("model", model_class(model).reason)}
 
 
 @pytest.mark.parametrize(
@@ -217,7 +220,7 @@ def test_seen_items_stand_last_and_marked_where_they_are_excluded(with_unlisted:
         assert {row["item_id"] for row in ann[:3]} == set("gij")
         assert "".join(row["item_id"] for row in ann[3:]) == "defa"  # by popularity
         assert [row["source"] for row in ann] == ["model"] * 3 + ["fallback"] * 4
-        assert [row["reason"] for row in ann] == [FROM_MODEL] * 3 + [NOTHING_LEFT] * 4
+        assert [row["reason"] for row in ann] == [model_class(model).reason] * 3 + [NOTHING_LEFT] * 4
         assert [row["rank"] for row in ann] == [1, 2, 3, 4, 5, 6, 7]
 
 
