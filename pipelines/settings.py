@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from models import registry
+from models.suggestion import suggestion
 from pipelines.errors import InputError
 
 Preset = Literal["tiny", "small", "paper"]
@@ -183,6 +185,14 @@ class Training(Section):
         default={"popular": "tiny", "markov": "tiny", "itemknn": "tiny", "sasrec": "tiny"}, min_length=1
     )
     seed: int = Field(default=7, ge=0)
+
+    @field_validator("models")
+    @classmethod
+    def _known_models(cls, models: dict[str, Preset]) -> dict[str, Preset]:
+        unknown = sorted(set(models) - set(registry.names()))
+        if unknown:
+            raise ValueError(f"there is no model {unknown[0]!r}: {suggestion(unknown[0], registry.names())}")
+        return models
 
 
 class Recommendations(Section):

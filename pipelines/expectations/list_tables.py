@@ -47,8 +47,7 @@ def related_items(settings: Settings) -> tuple[Expectation, ...]:
 
 
 def _lists_are_full(settings: Settings) -> Expectation:
-    """With ``exclude_seen`` a list may be shorter: how much a subject has seen is not known here."""
-    k, may_be_shorter = settings.recommendations.k, settings.recommendations.exclude_seen
+    k = settings.recommendations.k
     return no_rows(
         "lists_are_full",
         """
@@ -62,12 +61,10 @@ def _lists_are_full(settings: Settings) -> Expectation:
         )
         select as_of_date, model, subject_type, subject_id, num_ranks, num_expected
         from lists, full_list
-        where num_ranks > num_expected or (num_ranks < num_expected and not $may_be_shorter)
+        where num_ranks <> num_expected
         """,
-        f"a list has {'at most' if may_be_shorter else 'exactly'} recommendations.k, {k}, ranks, "
-        "or as many as there are listed items if these are fewer",
+        f"a list has exactly recommendations.k, {k}, ranks, or as many as there are listed items if these are fewer",
         k=k,
-        may_be_shorter=may_be_shorter,
     )
 
 

@@ -39,6 +39,7 @@ first = 2026-01-01
 [validation]
 [store]
 """
+
 UNKNOWN_KEYS = [
     ("", "evnets", "events"),
     ("", "engin", "engine"),
@@ -213,3 +214,10 @@ def test_the_settings_that_come_with_the_project_are_valid(name: str) -> None:
     settings = load_settings(CONFIGS / f"{name}.toml")
     assert isinstance(settings, Settings)
     assert settings.store_root == CONFIGS.parent / "store" / name
+
+
+def test_an_unknown_model_is_refused_and_the_nearest_named(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text(TOML.replace("[training]", "[training.models]\nmarkof = 'tiny'"))
+    with pytest.raises(InputError, match=r"no model 'markof': did you mean 'markov'"):
+        load_settings(path)

@@ -4,8 +4,6 @@ from typing import Any
 
 import pytest
 
-from pipelines.settings import Settings
-
 from .conftest import Judge, Rows, Tables
 
 
@@ -53,12 +51,6 @@ def test_a_list_is_as_long_as_there_are_listed_items(tables: Tables, judge: Judg
     assert judge("recommendations", tables) == {"lists_are_full", "recommended_items_are_listed"}
     tables["recommendations"] = [row | {"item_id": "A"} for row in tables["recommendations"] if row["rank"] == 1]
     assert judge("recommendations", tables) == set()
-
-
-def test_a_list_may_be_shorter_where_seen_items_are_left_out(settings: Settings, tables: Tables, judge: Judge) -> None:
-    unseen = settings.recommendations.model_copy(update={"exclude_seen": True})
-    tables["recommendations"].pop()
-    assert judge("recommendations", tables, settings.model_copy(update={"recommendations": unseen})) == set()
 
 
 def test_every_model_of_the_table_owes_every_subject_a_list(tables: Tables, judge: Judge) -> None:
