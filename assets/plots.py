@@ -77,7 +77,7 @@ def _interval_uniformity(con: duckdb.DuckDBPyConnection, axes: Axes) -> bool:
         return False
     dispersion, uniform = (np.asarray(column) for column in rows)
     bins = np.linspace(0, float(np.quantile(dispersion, 0.99)) or 1, 50)
-    axes.hist([dispersion[uniform], dispersion[~uniform]], bins, stacked=True, color=[MARK, INK])
+    axes.hist([dispersion[uniform], dispersion[~uniform]], bins.tolist(), stacked=True, color=[MARK, INK])
     axes.set(title="How even users' visits are", xlabel="dispersion of log gap (left: uniform)", ylabel="users")
     return True
 

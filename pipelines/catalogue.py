@@ -23,8 +23,8 @@ CATALOGUE_SLICE: Final = "catalogue"
 def load_catalogue(con: duckdb.DuckDBPyConnection, settings: Settings, day: date, scratch: Path) -> None:
     """Read the catalogue of a night into the table ``listed``; its rejected rows go to ``catalogue_rejected``.
 
-    Without a catalogue in the settings both tables are empty. Raises ``InputError`` for a file that cannot be read,
-    has no ids, or whose prices are text beyond the quarantine limit.
+    Without a catalogue in the settings both tables are empty. Raises ``InputError`` for a file that cannot be read or
+    has no ids.
     """
     con.execute(_EMPTY_TABLES)
     if settings.catalogue is None:
@@ -32,7 +32,6 @@ def load_catalogue(con: duckdb.DuckDBPyConnection, settings: Settings, day: date
     for name in _newest_files(settings.catalogue, settings.folder, day):
         _load_file(con, settings.catalogue, settings.folder / name, name, scratch)
     _require_ids(con, settings)
-    _require_prices(con, settings)
     con.execute(_LISTED)
 
 
@@ -136,8 +135,11 @@ def _require_ids(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
         )
 
 
-def _require_prices(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Stop when too many prices are no numbers; a few stay items without a price."""
+def require_prices(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Stop when too many prices of a loaded catalogue are no numbers; a few stay items without a price.
+
+    Raises ``InputError`` beyond ``validation.max_quarantine_share``.
+    """
     row = con.execute("""
         select count(*) filter (number is null), count(*),
             arg_min((source_file, source_row, price), source_row) filter (number is null)

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 
 import duckdb
 
-from pipelines.catalogue import CATALOGUE_SLICE, items_sql, load_catalogue
+from pipelines.catalogue import CATALOGUE_SLICE, items_sql, load_catalogue, require_prices
 from pipelines.contracts import CONTRACTS
 from pipelines.engine import connect, create_views, describe_part, quote, scan_parts, scan_table, write_part
 from pipelines.ingest import ingest_day, published_content
@@ -116,6 +116,7 @@ def build_items(night: Night) -> list[Write]:
         con.execute(f"create temp table previous_items as {scan_parts(night.store, 'items', previous)}")
         for day in days:
             load_catalogue(con, night.settings, day, night.store.root / "scratch")
+            require_prices(con, night.settings)
             create_views(con, {"observations": scan_table(night.store, "item_observations", since=since, until=day)})
             con.execute(f"create or replace temp table previous_items as {items_sql(night.settings, day)}")
             rejected.append(night.write(con, "quarantine", _rejected(day), day, CATALOGUE_SLICE))

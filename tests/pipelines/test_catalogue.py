@@ -113,7 +113,7 @@ def test_prices_that_are_text_are_refused_beyond_the_share_that_may_be_rejected(
     put_log(tmp_path, 0, [event("u", "5", at(1))])
     if refused:
         with pytest.raises(InputError, match="2 of 20 prices in the catalogue are no numbers") as caught:
-            listed(shop(tmp_path))
+            run(shop(tmp_path), day(0), stages=STAGES)
         assert (caught.value.where, caught.value.value) == (f"{path}, row 1", "ask us")
     else:
         prices_found = [price for (price,) in items(run(shop(tmp_path), day(0), stages=STAGES), "price").values()]
