@@ -112,7 +112,9 @@ class SasRec(Recommender[SasRecConfig]):
     capabilities = Capabilities()
     Config = SasRecConfig
     presets: ClassVar[Mapping[str, ModelConfig]] = {
-        "tiny": SasRecConfig(dim=32, length=30, num_blocks=1, num_epochs=5, learning_rate=0.005),
+        "tiny": SasRecConfig(
+            dim=32, length=30, num_blocks=1, num_epochs=5, learning_rate=0.005, max_epoch_batches=50, patience=2
+        ),
         "small": SasRecConfig(),
         "paper": SasRecConfig(length=200, num_epochs=200, patience=10),
     }

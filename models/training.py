@@ -9,11 +9,12 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from models.metrics import ndcg_at, relevance
@@ -26,7 +27,8 @@ class TrainingConfig(ModelConfig):
     """How a network is trained.
 
     patience: epochs without a better validation NDCG@10 before it stops. max_validation_cases: of more than that, an
-    evenly spaced selection is used, to bound what a look at the validation part costs.
+    evenly spaced selection is used, to bound what a look at the validation part costs. max_epoch_batches: an epoch ends
+    after so many batches, drawn anew each time; 0: after all of them.
     """
 
     num_epochs: PositiveInt = 20
@@ -36,6 +38,7 @@ class TrainingConfig(ModelConfig):
     clip_norm: PositiveFloat = 5
     patience: PositiveInt = 3
     max_validation_cases: PositiveInt = 10_000
+    max_epoch_batches: NonNegativeInt = 0
 
 
 BatchT = TypeVar("BatchT")
@@ -91,7 +94,7 @@ class Trainer(Generic[BatchT]):
         """Take the steps of an epoch; return the loss of each."""
         self._network.train()
         losses: list[float] = []
-        for batch in self._batches(epoch):
+        for batch in islice(self._batches(epoch), self._config.max_epoch_batches or None):
             if losses and len(losses) % RECORD_STEPS == 0:  # not after the last step, which has its own record
                 self._record(epoch, losses[-RECORD_STEPS:], math.nan)
             losses.append(self._take_step(batch, epoch))

@@ -89,6 +89,13 @@ def test_a_loss_that_is_not_finite_says_where() -> None:
         trainer.run()
 
 
+def test_an_epoch_ends_after_the_batches_that_it_may_have() -> None:
+    for limit, steps in ((0, 6), (2, 4), (9, 6)):
+        config = settings(num_epochs=2).model_copy(update={"max_epoch_batches": limit})
+        report = trainer_of(one_weight(), config, num_batches=3).run()
+        assert report.records[-1].step == steps
+
+
 def test_gradients_are_clipped(monkeypatch: pytest.MonkeyPatch) -> None:
     network = one_weight()
     norms: list[float] = []
