@@ -13,9 +13,9 @@ import duckdb
 from pipelines.engine import quote
 from pipelines.errors import InputError
 from pipelines.ingest import ITEM_PROPERTIES
-from pipelines.raw import raw_column, read_raw
+from pipelines.raw import plain_file, raw_column, read_raw
 from pipelines.settings import Catalogue, Settings
-from pipelines.sources import day_files, unpack
+from pipelines.sources import day_files
 
 CATALOGUE_SLICE: Final = "catalogue"
 
@@ -80,8 +80,7 @@ _LISTED: Final = """
 def _load_file(con: duckdb.DuckDBPyConnection, catalogue: Catalogue, origin: Path, name: str, scratch: Path) -> None:
     columns = catalogue.columns
     mapped = {p: getattr(columns, p) for p in ITEM_PROPERTIES if getattr(columns, p)}
-    plain = unpack(origin, scratch)
-    try:
+    with plain_file(catalogue, origin, scratch, "[catalogue]") as plain:
         raw = read_raw(con, catalogue, plain, origin, [columns.id, *mapped.values(), *columns.attributes.values()])
         properties = "".join(f", {raw_column(column)} as {name}" for name, column in mapped.items())
         con.execute(f"""
@@ -90,17 +89,6 @@ def _load_file(con: duckdb.DuckDBPyConnection, catalogue: Catalogue, origin: Pat
                 {properties}, {_attributes(columns.attributes)} as attributes
             from ({raw})
         """)
-    except duckdb.Error as error:
-        raise InputError(
-            "the catalogue cannot be read",
-            where=origin,
-            value=str(error).splitlines()[0],
-            allowed=f"a complete {catalogue.format} file that fits the settings",
-            fix="check the file and [catalogue] in the settings, then re-run the night",
-        ) from error
-    finally:
-        if plain != origin:
-            plain.unlink()
 
 
 def _attributes(attributes: dict[str, str]) -> str:

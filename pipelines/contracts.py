@@ -56,6 +56,15 @@ class Contract:
 
 AS_OF: Final = Column("as_of_date", DATE, "the night that wrote the row; nothing after this day was used")
 
+PROVENANCE: Final = (
+    Column("score", pa.float32(), "score within its source; not comparable between sources or models"),
+    Column("source", TEXT, "model, or fallback where the model could not fill the list"),
+    Column("reason", TEXT, "why the item is there"),
+    Column("model_version", TEXT, "hash of the checkpoint"),
+    Column("data_version", TEXT, "hash of the training data, the vocabulary and what is listed"),
+    Column("rule_version", TEXT, "hash of the settings that shape the lists"),
+)
+
 SOURCE_FILES = Contract(
     "source_files",
     "one raw file that was read",
@@ -287,12 +296,7 @@ RECOMMENDATIONS = Contract(
         Column("subject_id", TEXT, "user_id or source_session"),
         Column("rank", pa.int32(), "1 is the best"),
         Column("item_id", TEXT, "the recommended item"),
-        Column("score", pa.float32(), "score within its source; not comparable between sources or models"),
-        Column("source", TEXT, "model, or fallback where the model could not fill the list"),
-        Column("reason", TEXT, "why the item is there"),
-        Column("model_version", TEXT, "hash of the checkpoint"),
-        Column("data_version", TEXT, "hash of the training data, the vocabulary and what is listed"),
-        Column("rule_version", TEXT, "hash of the settings that shape the lists"),
+        *PROVENANCE,
     ),
 )
 
@@ -307,12 +311,7 @@ RELATED_ITEMS = Contract(
         Column("item_id", TEXT, "the item one looks at"),
         Column("rank", pa.int32(), "1 is the best"),
         Column("related_item_id", TEXT, "the item to show beside it"),
-        Column("score", pa.float32(), "score within its source; not comparable between sources or models"),
-        Column("source", TEXT, "model, or fallback where the model could not fill the list"),
-        Column("reason", TEXT, "why the item is there"),
-        Column("model_version", TEXT, "hash of the checkpoint"),
-        Column("data_version", TEXT, "hash of the training data, the vocabulary and what is listed"),
-        Column("rule_version", TEXT, "hash of the settings that shape the lists"),
+        *PROVENANCE,
     ),
 )
 

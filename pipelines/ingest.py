@@ -12,9 +12,9 @@ import duckdb
 
 from pipelines.engine import describe_part, quote, scan_parts, write_part
 from pipelines.errors import InputError
-from pipelines.raw import raw_column, read_raw
+from pipelines.raw import plain_file, raw_column, read_raw
 from pipelines.settings import Events, EventType, RejectRule, Settings
-from pipelines.sources import day_files, hash_file, unpack
+from pipelines.sources import day_files, hash_file
 from pipelines.store import Part, Store, Write
 
 ITEM_PROPERTIES: Final = ("title", "description", "category", "brand", "price")
@@ -97,25 +97,13 @@ def _judge_file(
     """Append the rows of one raw file to the table judged, each with its reason to be rejected or null."""
     events = settings.events
     origin = settings.folder / name
-    plain = unpack(origin, scratch)
-    try:
+    with plain_file(events, origin, scratch, "[events]") as plain:
         con.execute(f"set TimeZone = {quote(events.time_zone)}")
         raw = read_raw(con, events, plain, origin, _raw_columns(events))
         con.execute(
             f"insert into judged by name {_judge(events, settings.nights.time_zone, day, name, raw, known_items)}"
         )
-    except duckdb.Error as error:
-        raise InputError(
-            "the raw file cannot be read",
-            where=origin,
-            value=str(error).splitlines()[0],
-            allowed=f"a complete {events.format} file that fits the settings",
-            fix="check the file and [events] in the settings, then re-run the night",
-        ) from error
-    finally:
         con.execute("set TimeZone = 'UTC'")
-        if plain != origin:
-            plain.unlink()
 
 
 def _raw_columns(events: Events) -> list[str]:

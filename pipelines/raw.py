@@ -17,8 +17,31 @@ import pyarrow.parquet as pq
 from pipelines.engine import identifier, quote
 from pipelines.errors import InputError
 from pipelines.settings import Format
+from pipelines.sources import unpack
 
 MAX_ROW_BYTES: Final = 16 * 1024 * 1024
+
+
+@contextmanager
+def plain_file(form: Format, origin: Path, scratch: Path, section: str) -> Iterator[Path]:
+    """Give a raw file without its compression, and remove what was unpacked at the end.
+
+    Inside the block a complaint of DuckDB becomes an ``InputError`` that names the file and the settings' section.
+    """
+    plain = unpack(origin, scratch)
+    try:
+        yield plain
+    except duckdb.Error as error:
+        raise InputError(
+            "the raw file cannot be read",
+            where=origin,
+            value=str(error).splitlines()[0],
+            allowed=f"a complete {form.format} file that fits {section} in the settings",
+            fix="mend the file or the settings, then run the night again",
+        ) from error
+    finally:
+        if plain != origin:
+            plain.unlink()
 
 
 def read_raw(con: duckdb.DuckDBPyConnection, form: Format, path: Path, origin: Path, columns: Sequence[str]) -> str:

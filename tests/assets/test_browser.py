@@ -128,4 +128,4 @@ def test_a_night_runs_from_the_interface_and_its_assets_and_checks_are_green(
 
 def test_every_group_of_assets_is_on_the_lineage_page(interface: str, browser: webdriver.Chrome) -> None:
     browser.get(f"{interface}/asset-groups")
-    wait_for(lambda: shows(browser, "data", "statistics", "training", "evaluation", "recommendations"), 60)
+    assert wait_for(lambda: shows(browser, "data", "statistics", "training", "evaluation", "recommendations"), 60)

@@ -217,6 +217,6 @@ def test_a_catalogue_that_does_not_fit_the_settings_stops_the_night(tmp_path: Pa
     with pytest.raises(InputError, match="mapped column is missing"):
         listed(shop(tmp_path))
     wildcard = {"columns": {**COLUMNS, "title": "*"}}
-    with pytest.raises(InputError, match="the catalogue cannot be read") as caught:
+    with pytest.raises(InputError, match="the raw file cannot be read") as caught:
         listed(shop(tmp_path, "json", catalogue=wildcard))
     assert "wildcard" in caught.value.value
