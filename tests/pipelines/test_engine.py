@@ -76,7 +76,7 @@ def test_a_connection_closes_when_its_work_fails(tmp_path: Path) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-@hypothesis_settings(max_examples=60, deadline=None)
+@hypothesis_settings(max_examples=40, deadline=None)
 def test_a_quoted_text_is_that_text_whatever_stands_in_it(con: duckdb.DuckDBPyConnection, text: str) -> None:
     assert one(con, f"select {quote(text)}") == text
 

@@ -1,6 +1,12 @@
+import csv
 import gzip
 import lzma
+import os
+import re
+import tarfile
+from collections import Counter
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.night import build_interactions
-from pipelines.settings import Settings
+from pipelines.settings import Settings, load_settings
 from pipelines.store import Store
 from tests.pipelines.small_log import (
     Row,
@@ -192,3 +198,41 @@ def test_hostile_ids_come_through_unharmed(tmp_path: Path) -> None:
     store = ingest(settings_of(tmp_path, events={"item_columns": {"title": "title"}}))
     assert rows_of(store, "interactions", "user_id", "item_id", "source_session") == [(t, t, t) for t in HOSTILE]
     assert sorted(rows_of(store, "item_observations", "item_id", "title")) == sorted((t, t) for t in HOSTILE)
+
+
+@pytest.fixture(scope="module")
+def online_retail(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the 305 daily files of a real shop."""
+    repository = Path(__file__).parents[2]
+    folder = Path(os.environ.get("NIGHTLY_DATA", repository / "data")) / "online_retail"
+    if (folder / "by-day").is_dir():
+        return folder / "by-day"
+    if not (folder / "raw_by_day.tar.xz").is_file():
+        pytest.skip(f"no raw_by_day.tar.xz and no by-day in {folder}: set NIGHTLY_DATA to the folder above")
+    unpacked = tmp_path_factory.mktemp("online_retail")
+    with tarfile.open(folder / "raw_by_day.tar.xz") as archive:
+        archive.extractall(unpacked, filter="data")
+    return unpacked / "by-day"
+
+
+@pytest.mark.all
+def test_every_row_of_a_year_of_a_real_shop_is_accounted_for(tmp_path: Path, online_retail: Path) -> None:
+    settings = load_settings(Path(__file__).parents[2] / "configs" / "online_retail.toml")
+    events = settings.events.model_copy(update={"path": f"{online_retail}/{{day}}.csv"})
+    storage = settings.store.model_copy(update={"root": str(tmp_path)})
+    settings = settings.model_copy(update={"events": events, "store": storage})
+    store = run(settings, date(2010, 12, 1), date(2011, 12, 9), [build_interactions])
+    rejected: Counter[str] = Counter()
+    for path in online_retail.glob("*.csv"):
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                is_sale = not row["InvoiceNo"].startswith("C")
+                if re.search(settings.events.reject[0].matches, row["StockCode"]):
+                    rejected["not_an_item"] += 1
+                elif is_sale and row["Quantity"].startswith("-"):
+                    rejected["stock_correction"] += 1
+    num_interactions = sum(part.num_rows for part in store.parts("interactions"))
+    assert len(rows_of(store, "source_files")) == 305
+    assert Counter(rows_of(store, "quarantine", "reason")) == rejected
+    assert num_interactions + rejected.total() == 541_909
+    assert sum(rows_of(store, "source_files", "num_rows")) == 541_909

@@ -154,7 +154,7 @@ dirty_rows = st.lists(st.fixed_dictionaries(FIELDS) | st.just({"user": "cut"}), 
     st.sampled_from(["session", "quarantine"]),
     st.sampled_from(["keep", "quarantine"]),
 )
-@hypothesis_settings(max_examples=25, deadline=None)
+@hypothesis_settings(max_examples=15, deadline=None)
 def test_every_row_of_any_log_is_where_a_plain_reading_puts_it(
     tmp_path_factory: pytest.TempPathFactory,
     files: list[list[Row]],

@@ -116,7 +116,7 @@ def test_a_day_begins_and_ends_in_the_zone_of_the_nights(tmp_path: Path, zone: s
     st.sampled_from(["UTC", BERLIN, "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"]),
     st.sampled_from(["UTC", BERLIN, "Pacific/Auckland"]),
 )
-@hypothesis_settings(max_examples=25, deadline=None)
+@hypothesis_settings(max_examples=15, deadline=None)
 def test_naive_times_and_days_are_those_of_the_zones(
     tmp_path_factory: pytest.TempPathFactory, times: list[datetime], zone: str, nights_zone: str
 ) -> None:

@@ -236,7 +236,7 @@ json_values = st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), 
 
 
 @given(st.lists(st.tuples(json_values, json_values, st.integers(0, 30)), max_size=8))
-@hypothesis_settings(max_examples=60, deadline=None)
+@hypothesis_settings(max_examples=40, deadline=None)
 def test_any_json_lines_are_read_line_by_line(read: Read, rows: list[tuple[Any, Any, int]]) -> None:
     lines = [json.dumps({"a": a, "b": {"c": b}}) for a, b, _ in rows]
     kept = [

@@ -154,7 +154,7 @@ some_events = st.lists(
 
 
 @given(some_events, st.sampled_from(["UTC", "Asia/Tokyo"]), st.integers(3, 5), st.integers(2, 5))
-@hypothesis_settings(max_examples=50, deadline=None)
+@hypothesis_settings(max_examples=30, deadline=None)
 def test_any_history_is_cut_as_one_would_cut_it_by_hand(
     con: duckdb.DuckDBPyConnection, steps: list[Any], zone: str, window_days: int, max_events: int
 ) -> None:

@@ -129,7 +129,7 @@ pauses = st.sampled_from(["none", "short", "gap", "longer", "hours", "day"])
     st.sampled_from([datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 3, 28, 20, tzinfo=UTC)]),
     st.randoms(use_true_random=False),
 )
-@hypothesis_settings(max_examples=60, deadline=None)
+@hypothesis_settings(max_examples=40, deadline=None)
 def test_any_events_become_the_sessions_of_a_plain_grouping(
     con: duckdb.DuckDBPyConnection, steps: list[Any], zone: str, gap: float, start: datetime, random: Any
 ) -> None:

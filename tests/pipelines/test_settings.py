@@ -148,6 +148,7 @@ def test_the_folder_is_no_setting(tmp_path: Path) -> None:
             "training.models.sasrec",
             "'tiny', 'small' or 'paper'",
         ),
+        ("[training]", '[training]\nmodels = {sasrek = "tiny"}', "training.models", "did you mean 'sasrec'"),
         ("[recommendations]", "[recommendations]\nk = 1001", "recommendations.k", "equal to 1000"),
         ("[recommendations]", '[recommendations]\nserve = "sasrek"', "the file", "'popular', 'sasrec'"),
         ("[validation]", "[validation]\nmax_quarantine_share = 1.5", "validation.max_quarantine_share", "equal to 1"),

@@ -147,7 +147,7 @@ some_events = st.lists(
 
 
 @given(some_events, st.sampled_from([0.1, 0.3, 0.5, 0.75, 1]))
-@hypothesis_settings(max_examples=60, deadline=None)
+@hypothesis_settings(max_examples=40, deadline=None)
 def test_frequencies_are_those_of_plain_counting(
     con: duckdb.DuckDBPyConnection, events: list[Event], share: float
 ) -> None:
@@ -171,7 +171,7 @@ def test_frequencies_are_those_of_plain_counting(
 
 
 @given(some_events, st.sampled_from(["second", "day"]), st.sampled_from(["UTC", "Europe/Berlin", "Asia/Tokyo"]))
-@hypothesis_settings(max_examples=60, deadline=None)
+@hypothesis_settings(max_examples=40, deadline=None)
 def test_dispersions_are_those_of_plain_arithmetic(
     con: duckdb.DuckDBPyConnection, events: list[Event], granularity: str, zone: str
 ) -> None:

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -25,7 +26,7 @@ with open_views(Path(sys.argv[1])) as con:
 """
 
 
-def shown(path: Path, sql: str) -> list[tuple[object, ...]]:
+def shown(path: Path, sql: str) -> list[tuple[Any, ...]]:
     with open_views(path) as con:
         return con.execute(sql).fetchall()
 

@@ -26,7 +26,7 @@ def con(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyCon
 
 def item(item_id: str, title: str | None = None, category: list[str] | None = None, **fields: Any) -> Row:
     whole = {"as_of_date": day(0), "item_id": item_id, "title": title, "description": None, "category": category or []}
-    rest = {"brand": None, "price": None, "attributes": [], "first_seen": day(0), "is_listed": True}
+    rest: Row = {"brand": None, "price": None, "attributes": [], "first_seen": day(0), "is_listed": True}
     return {**whole, **rest, **fields}
 
 
@@ -37,7 +37,7 @@ def grow(
     con.register("items", pa.Table.from_pylist(items, schema=ITEMS.schema))
     before = pa.Table.from_pylist(previous or [], schema=METADATA_VOCABULARY.schema)
     con.register("previous_metadata_vocabulary", before)
-    answer = con.sql(vocabulary_sql(Statistics(**settings), day(night))).to_arrow_table()
+    answer = con.sql(vocabulary_sql(Statistics.model_validate(settings), day(night))).to_arrow_table()
     return answer.select(METADATA_VOCABULARY.column_names).to_pylist()
 
 
@@ -133,7 +133,7 @@ catalogues = st.lists(st.dictionaries(st.sampled_from("abcdef"), item_fields, ma
 
 
 @given(catalogues, st.integers(1, 3))
-@hypothesis_settings(max_examples=30, deadline=None)
+@hypothesis_settings(max_examples=20, deadline=None)
 def test_over_any_nights_numbers_have_no_holes_and_never_change(
     con: duckdb.DuckDBPyConnection, nights: list[dict[str, Any]], min_items: int
 ) -> None:
