@@ -51,7 +51,7 @@ def plan_nights(settings: Settings, until: date | None = None, run_last: int | N
     if not days:
         raise InputError(
             "there is no raw file to run a night for",
-            where=settings.folder / settings.events.path,
+            where=settings.path_of(settings.events.path),
             value=f"from {settings.nights.first}" + (f" until {until}" if until else ""),
             allowed="at least one file from nights.first on",
             fix="set nights.first to the day of your oldest file",

@@ -30,7 +30,7 @@ def load_catalogue(con: duckdb.DuckDBPyConnection, settings: Settings, day: date
     if settings.catalogue is None:
         return
     for name in _newest_files(settings.catalogue, settings.folder, day):
-        _load_file(con, settings.catalogue, settings.folder / name, name, scratch)
+        _load_file(con, settings.catalogue, settings.path_of(name), name, scratch)
     _require_ids(con, settings)
     con.execute(_LISTED)
 
@@ -116,7 +116,7 @@ def _require_ids(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     if num_ids == 0:
         raise InputError(
             "the catalogue has no ids",
-            where=f"{settings.folder / (name or settings.catalogue.path)}, column {settings.catalogue.columns.id}",
+            where=f"{settings.path_of(name or settings.catalogue.path)}, column {settings.catalogue.columns.id}",
             value=f"{num_rows} rows, such as {example}",
             allowed="an id in every row",
             fix="map catalogue.columns.id to the column with the item's id, or deliver a complete catalogue",
@@ -139,7 +139,7 @@ def require_prices(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
         source_file, source_row, price = example.values() if isinstance(example, dict) else example
         raise InputError(
             f"{num_bad} of {num_prices} prices in the catalogue are no numbers",
-            where=f"{settings.folder / source_file}, row {source_row}",
+            where=f"{settings.path_of(source_file)}, row {source_row}",
             value=price,
             allowed=f"numbers such as 12.5; at most {settings.validation.max_quarantine_share:.1%} others",
             fix="mend the catalogue, or map catalogue.columns.price to another column",

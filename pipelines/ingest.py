@@ -39,7 +39,7 @@ def ingest_day(
     """
     files = day_files(settings.events.path, settings.folder).get(day, [])
     hashes = {name: hash_file(settings.folder / name) for name in files}
-    _refuse_known_content(known_content, hashes)
+    _refuse_known_content(settings, known_content, hashes)
     con.execute(_EMPTY_JUDGED)
     for name in files:
         _judge_file(con, settings, store.root / "scratch", day, name, known_items)
@@ -57,14 +57,14 @@ def published_content(con: duckdb.DuckDBPyConnection, store: Store, first: date,
     return dict(con.execute(f"select sha256, source_file from ({scan_parts(store, 'source_files', parts)})").fetchall())
 
 
-def _refuse_known_content(known_content: dict[str, str], hashes: Mapping[str, str]) -> None:
+def _refuse_known_content(settings: Settings, known_content: dict[str, str], hashes: Mapping[str, str]) -> None:
     """Stop when the same bytes came under another name; the same name again is a re-run."""
     for name, digest in hashes.items():
         former = known_content.setdefault(digest, name)
         if former != name:
             raise InputError(
                 "the content of a raw file was already ingested under another name",
-                where=name,
+                where=settings.path_of(name),
                 value=f"the same bytes as {former} (sha256 {digest[:12]}...)",
                 allowed="each file once; the same name again is a re-run",
                 fix=f"remove {name}, or deliver the file that belongs there",
@@ -96,7 +96,7 @@ def _judge_file(
 ) -> None:
     """Append the rows of one raw file to the table judged, each with its reason to be rejected or null."""
     events = settings.events
-    origin = settings.folder / name
+    origin = settings.path_of(name)
     with plain_file(events, origin, scratch, "[events]") as plain:
         con.execute(f"set TimeZone = {quote(events.time_zone)}")
         raw = read_raw(con, events, plain, origin, _raw_columns(events))

@@ -4,6 +4,7 @@ Each section is handed to the transforms that need it; the layer above only load
 """
 
 import difflib
+import os
 import re
 import tomllib
 from datetime import date
@@ -244,6 +245,10 @@ class Settings(Section):
                 f"recommendations.serve is {self.recommendations.serve!r}, allowed: {sorted(self.training.models)}"
             )
         return self
+
+    def path_of(self, name: str) -> Path:
+        """Path of a raw file that is named below the folder of the settings, without detours, as errors show it."""
+        return Path(os.path.normpath(self.folder / name))
 
     @property
     def store_root(self) -> Path:

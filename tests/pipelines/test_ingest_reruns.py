@@ -80,7 +80,7 @@ def test_the_same_content_under_another_name_is_refused(tmp_path: Path, nights: 
     put(tmp_path, second, content)
     with pytest.raises(InputError, match="already ingested under another name") as caught:
         ingest(settings, *nights[-1])
-    assert caught.value.where == second
+    assert caught.value.where == str(tmp_path / second)
     assert "a-2026-01-01.csv" in caught.value.value
     assert len(Store(settings.store_root).parts("source_files")) == len(nights) - 1
 
