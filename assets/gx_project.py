@@ -23,6 +23,7 @@ from great_expectations.data_context.types.resource_identifiers import (
 )
 
 NUM_KEPT_NIGHTS: Final = 30
+PLUGINS: Final = Path(__file__).parent / "gx_plugins"
 _RESULT_PAGE: Final = {"module_name": "assets.gx_pages", "class_name": "EscapedResultsPage"}
 
 
@@ -41,6 +42,7 @@ def open_project(docs_root: Path) -> EphemeralDataContext:
         "validation_results_store_name": "validation_results_store",
         "checkpoint_store_name": "checkpoint_store",
         "data_docs_sites": {"data_docs": _site(docs_root)},
+        "plugins_directory": str(PLUGINS),
         "analytics_enabled": False,
         "progress_bars": {"globally": False},
     }
