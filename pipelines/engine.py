@@ -1,6 +1,7 @@
 """The local engine: DuckDB runs a query over Parquet and streams the result to Parquet, within a memory limit."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -41,6 +42,11 @@ def quote(text: object) -> str:
     return "'" + str(text).replace("'", "''") + "'"
 
 
+def quote_path(path: Path) -> str:
+    """A SQL string literal of the path of one file; DuckDB would take some characters of it for a pattern."""
+    return quote(re.sub(r"([\[*?])", r"[\1]", str(path)))
+
+
 def identifier(name: str) -> str:
     """A quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
@@ -48,7 +54,7 @@ def identifier(name: str) -> str:
 
 def scan(contract: Contract, paths: Iterable[Path]) -> str:
     """SELECT over Parquet files of one table; without files, an empty relation of the same columns."""
-    listed = ", ".join(quote(path) for path in paths)
+    listed = ", ".join(quote_path(path) for path in paths)
     if not listed:
         columns = ", ".join(f"cast(null as {sql_type(c.type)}) as {identifier(c.name)}" for c in contract.columns)
         return f"select {columns} where false"

@@ -14,7 +14,7 @@ from typing import Final
 import duckdb
 import pyarrow.parquet as pq
 
-from pipelines.engine import identifier, quote
+from pipelines.engine import identifier, quote, quote_path
 from pipelines.errors import InputError
 from pipelines.settings import Format
 from pipelines.sources import unpack
@@ -123,7 +123,7 @@ def _scan_text(
     con.execute(f"""
         create or replace temp table raw_accepted as
         select row_number() over () as "row:n", {select}
-        from read_csv({quote(path)}, columns = {types}, {options}, auto_detect = false, hive_partitioning = false,
+        from read_csv({quote_path(path)}, columns = {types}, {options}, auto_detect = false, hive_partitioning = false,
             max_line_size = {MAX_ROW_BYTES}, ignore_errors = true, store_rejects = true, rejects_limit = 0,
             rejects_table = 'raw_rejects', rejects_scan = 'raw_reject_scans')
     """)
@@ -239,7 +239,7 @@ def _read_parquet(
             fix="deliver the file again",
         ) from error
     _require_columns(header, columns, origin)
-    scan = f"read_parquet({quote(path)}, hive_partitioning = false"
+    scan = f"read_parquet({quote_path(path)}, hive_partitioning = false"
     # DuckDB renames columns that differ in case alone: their places tell which is which.
     fields = [identifier(row[0]) for row in con.execute(f"describe select * from {scan})").fetchall()]
     values = ", ".join(

@@ -34,7 +34,7 @@ def day_files(template: str, folder: Path) -> dict[date, list[str]]:
     assert match, f"{template}: the settings check that a day stands in the path"
     form = match.group(1) or "%Y-%m-%d"
     before, after = template[: match.start()], template[match.end() :]
-    pattern = f"{before}{re.sub(r'%[a-zA-Z]', '*', form)}{after}"
+    pattern = f"{before}{re.sub(r'%[a-zA-Z]', '*', form)}{after}".replace("[", "[[]")
     name = re.compile(f"{_as_regex(before)}({_day_regex(form)}){_as_regex(after)}")
     days: dict[date, list[str]] = {}
     for path in sorted(glob.glob(pattern, root_dir=folder, recursive=True)):

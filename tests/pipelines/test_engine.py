@@ -118,6 +118,15 @@ def test_what_was_written_comes_back_from_any_folder(
     assert answer.fetchall() == [tuple(FILE.values())] * 2
 
 
+@pytest.mark.parametrize(("folder", "other"), [("a[1]", "a1"), ("a*", "ab"), ("a?", "ab")])
+def test_a_path_is_no_pattern(con: duckdb.DuckDBPyConnection, tmp_path: Path, folder: str, other: str) -> None:
+    paths = []
+    for name in (folder, other):
+        (tmp_path / name).mkdir()
+        paths.append(write_rows([FILE | {"source_file": name}], "source_files", tmp_path / name, DAY))
+    assert one(con, f"select list(source_file) from ({scan(SOURCE_FILES, paths[:1])})") == [folder]
+
+
 def test_a_written_part_keeps_the_order_of_the_query_and_casts_to_the_contract(
     con: duckdb.DuckDBPyConnection, tmp_path: Path
 ) -> None:

@@ -178,6 +178,7 @@ def test_relative_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> Non
     settings = load_settings(write(tmp_path, TOML))
     assert settings.folder == tmp_path
     assert settings.store_root == tmp_path / "store"
+    assert settings.path_of("../logs/x.csv") == tmp_path.parent / "logs" / "x.csv"
     assert settings.model_copy(update={"store": settings.store.model_copy(update={"root": "/x/y"})}).store_root == Path(
         "/x/y"
     )

@@ -48,7 +48,7 @@ def packed_file(folder: Path, suffix: str, content: bytes) -> Path:
         ("date={day}/*.parquet", ["date=2026-01-01/a.parquet", "date=2026-01-02/b.parquet"]),
         ("**/log-{day}.csv*", ["log-2026-01-01.csv.gz", "a/b/log-2026-01-02.csv"]),
         ("log?-{day}.csv", ["log1-2026-01-01.csv", "logx-2026-01-02.csv"]),
-        ("a+b (c)-{day}.csv", ["a+b (c)-2026-01-01.csv", "a+b (c)-2026-01-02.csv"]),
+        ("a+b (c) [d]-{day}.csv", ["a+b (c) [d]-2026-01-01.csv", "a+b (c) [d]-2026-01-02.csv"]),
     ],
 )
 def test_files_are_found_by_the_day_in_their_name(tmp_path: Path, template: str, names: list[str]) -> None:
