@@ -104,7 +104,7 @@ INTERACTIONS = Contract(
 QUARANTINE = Contract(
     "quarantine",
     "one rejected raw row",
-    ("source_file", "source_row"),
+    ("file_date", "source_file", "source_row"),
     "file_date",
     (
         Column("file_date", DATE, "day of the file, taken from its name"),
