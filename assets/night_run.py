@@ -14,7 +14,7 @@ from assets.measurement import Measurement
 from assets.presentation import table_metadata
 from assets.stages import Stage
 from pipelines.contracts import CONTRACTS
-from pipelines.engine import create_views, scan_parts
+from pipelines.engine import scan_parts
 from pipelines.errors import InputError
 from pipelines.expectations import COMPANIONS, Expectation
 from pipelines.night import Night, published_views
@@ -113,8 +113,8 @@ def _metadata(
     views = {name: select for name, select in published_views(night).items() if name == "interactions"}
     views["batch"] = scan_parts(night.store, table, write.parts)
     with night.connect() as con:
-        create_views(con, views)
-        metadata = table_metadata(con, CONTRACTS[table], views)
+        # Dagster stores the metadata of a range once for each of its days: too often for a picture.
+        metadata = table_metadata(con, CONTRACTS[table], views, with_plot=night.first == night.day)
     metadata["stage_seconds"] = round(measured.seconds, 2)
     metadata["stage_peak_mib"] = round(measured.peak_mib)
     if report.page:

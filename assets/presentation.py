@@ -30,8 +30,10 @@ def column_schema(contract: Contract) -> dg.TableSchema:
     )
 
 
-def table_metadata(con: duckdb.DuckDBPyConnection, contract: Contract, views: Mapping[str, str]) -> dict[str, Any]:
-    """Rows, sample and picture of a staged table, which is the view ``batch`` of ``views``."""
+def table_metadata(
+    con: duckdb.DuckDBPyConnection, contract: Contract, views: Mapping[str, str], *, with_plot: bool
+) -> dict[str, Any]:
+    """Rows, sample and, if asked for, picture of a staged table, which is the view ``batch`` of ``views``."""
     create_views(con, views)
     count = con.execute("select count(*) from batch").fetchone()
     assert count is not None
@@ -39,7 +41,7 @@ def table_metadata(con: duckdb.DuckDBPyConnection, contract: Contract, views: Ma
         "dagster/row_count": count[0],
         "sample": dg.MetadataValue.md(_sample(con, contract)),
     }
-    picture = plot(con, contract.name)
+    picture = plot(con, contract.name) if with_plot else None
     if picture:
         metadata["plot"] = dg.MetadataValue.md(picture)
     return metadata

@@ -17,7 +17,7 @@ def test_every_column_is_shown_with_its_meaning_and_whether_it_may_be_null() -> 
 def test_a_sample_shows_hostile_text_as_text_and_cuts_long_cells() -> None:
     batch = f"select date '2026-01-01' as file_date, 'f' as source_file, 1 as source_row, * from ({HOSTILE})"
     with duckdb.connect() as con:
-        metadata = table_metadata(con, QUARANTINE, {"batch": batch})
+        metadata = table_metadata(con, QUARANTINE, {"batch": batch}, with_plot=False)
     lines = metadata["sample"].value.splitlines()
     assert metadata["dagster/row_count"] == 1
     assert len(lines) == 3
@@ -33,6 +33,13 @@ def test_at_most_five_rows_are_a_sample() -> None:
         "select date '2026-01-01' as file_date, 'f' as source_file, i as source_row, 'r' as reason from range(9) t(i)"
     )
     with duckdb.connect() as con:
-        metadata = table_metadata(con, QUARANTINE, {"batch": batch})
+        metadata = table_metadata(con, QUARANTINE, {"batch": batch}, with_plot=False)
     assert metadata["dagster/row_count"] == 9
     assert len(metadata["sample"].value.splitlines()) == 2 + 5
+
+
+def test_a_picture_is_made_only_where_it_is_asked_for() -> None:
+    batch = f"select date '2026-01-01' as file_date, 'f' as source_file, 1 as source_row, * from ({HOSTILE})"
+    with duckdb.connect() as con:
+        for asked in (True, False):
+            assert ("plot" in table_metadata(con, QUARANTINE, {"batch": batch}, with_plot=asked)) == asked
