@@ -15,7 +15,6 @@ from pipelines.settings import Settings
 from pipelines.views import write_views
 
 VIEWS = "published_views"
-POOL = "store"
 OWNERS = ["team:recommendations"]
 
 
@@ -41,7 +40,6 @@ def _stage_assets(stage: Stage, settings: Settings) -> dg.AssetsDefinition:
         check_specs=[spec for asset in stage.tables for spec in check_specs(asset, suites[asset])],
         partitions_def=nights(settings),
         backfill_policy=dg.BackfillPolicy.single_run() if stage.takes_range else dg.BackfillPolicy.multi_run(1),
-        pool=POOL,
     )
     def stage_assets(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
         yield from run_stage(context, settings, stage, suites)
@@ -73,7 +71,6 @@ def _views_asset(settings: Settings, stages: tuple[Stage, ...]) -> dg.AssetsDefi
         owners=OWNERS,
         partitions_def=nights(settings),
         backfill_policy=dg.BackfillPolicy.multi_run(1),
-        pool=POOL,
         description="The file of DuckDB views over a complete night: until it is replaced, readers see the one before.",
     )
     def published_views(context: dg.AssetExecutionContext) -> dg.MaterializeResult:

@@ -22,6 +22,7 @@ from dagster._core.storage.tags import (  # the public way to ask for a range is
 
 from assets.deployment import BACKFILL_JOB, NIGHTLY_JOB, build_definitions
 from assets.night_run import docs_index
+from assets.sole_run import FROM_COMMAND_LINE, close_orphans, sole_run
 from pipelines.errors import InputError
 from pipelines.query import console, print_answer, run_query
 from pipelines.settings import Settings, load_settings
@@ -72,13 +73,15 @@ def run_plan(settings: Settings, plan: Plan, instance: dg.DagsterInstance) -> bo
     if plan.history:
         first, last = (day.isoformat() for day in plan.history)
         logging.getLogger("nightly").info("history %s to %s", first, last)
-        tags = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+        tags = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last, **FROM_COMMAND_LINE}
         job = definitions.resolve_job_def(BACKFILL_JOB)
         if not _succeeded(job.execute_in_process(QUIET, instance, tags=tags, raise_on_error=False)):
             return False
     job = definitions.resolve_job_def(NIGHTLY_JOB)
     for night in plan.nights:
-        result = job.execute_in_process(QUIET, instance, partition_key=night.isoformat(), raise_on_error=False)
+        result = job.execute_in_process(
+            QUIET, instance, partition_key=night.isoformat(), tags=FROM_COMMAND_LINE, raise_on_error=False
+        )
         if not _succeeded(result):
             return False
     return True
@@ -101,15 +104,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stdout)
     logging.getLogger("nightly").setLevel(logging.INFO)
+    _find_dagster_home(chosen.settings)
     try:
         settings = load_settings(chosen.settings)
-        plan = Plan(None, (chosen.night,)) if chosen.night else plan_nights(settings, chosen.until, chosen.nights)
+        with sole_run(settings.store_root):
+            plan = Plan(None, (chosen.night,)) if chosen.night else plan_nights(settings, chosen.until, chosen.nights)
+            return _run(settings, plan)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    _find_dagster_home(chosen.settings)
+
+
+def _run(settings: Settings, plan: Plan) -> int:
     began = time.perf_counter()
     with dg.DagsterInstance.get() as instance:
+        close_orphans(instance)
         succeeded = run_plan(settings, plan, instance)
     if not succeeded:
         print("\nNothing of that night was published: every query still shows the night before it.", file=sys.stderr)
