@@ -6,6 +6,7 @@ PORT ?= 3000
 # `make run TORCH_INDEX=https://download.pytorch.org/whl/cpu`, save some GB.
 TORCH_INDEX ?=
 
+SAMPLE := $(if $(filter configs/sample_shop.toml,$(CONFIG)),sample/written)
 PYTHON311 ?= $(or $(shell command -v python3.11),python3)
 PYTHON := .venv/bin/python
 INSTALLED := .venv/installed
@@ -18,14 +19,18 @@ export NIGHTLY_DAGSTER_STORAGE = $(CURDIR)/.dagster/$(basename $(notdir $(CONFIG
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 
-run: $(INSTALLED) $(if $(findstring sample_shop,$(CONFIG)),sample/written) ## run the nights that are due; CONFIG=path.toml: on your own logs; ARGS="--nights 5 --until 2026-01-20"
-	@$(PYTHON) -m assets.run --settings $(CONFIG) $(ARGS)
+run: $(INSTALLED) $(SAMPLE) ## run the nights that are due; CONFIG=path.toml: on your own logs; ARGS="--nights 5 --until 2026-01-20"
+	@$(PYTHON) -m assets.run --settings "$(CONFIG)" $(ARGS)
 
-ui: $(INSTALLED) $(if $(findstring sample_shop,$(CONFIG)),sample/written) ## Dagster's web interface and daemon on this machine; CONFIG=path.toml PORT=3000
-	@$(PYTHON) -m dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT)
+ui: $(INSTALLED) $(SAMPLE) ## Dagster's web interface and daemon on this machine; CONFIG=path.toml PORT=3000
+	@$(PYTHON) -W 'ignore:Function' -m dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT)
 
+# What a person types as an id reaches the program as it is: make must not expand a dollar sign, nor the shell a quote.
+unexport USER P
+query: export QUERY_USER = $(if $(filter command line,$(origin USER)),$(value USER))
+query: export QUERY_PARAMETERS = $(value P)
 query: $(INSTALLED) ## answer a stored query: Q=top_for_user USER=u00042; others: P="item=i00001 model=markov"
-	@$(PYTHON) -m pipelines.query --settings $(CONFIG) $(or $(Q),top_for_some_users) $(if $(filter command line,$(origin USER)),user='$(subst ','\'',$(USER))') $(P)
+	@set -f; $(PYTHON) -m pipelines.query --settings "$(CONFIG)" $(or $(Q),top_for_some_users) $${QUERY_USER:+"user=$$QUERY_USER"} $$QUERY_PARAMETERS
 
 sample: $(INSTALLED) ## write the sample shop's logs and catalogue anew
 	@$(PYTHON) -m pipelines.sample_shop --out sample --gz

@@ -9,9 +9,11 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import (  # what define_asset_job returns
     UnresolvedAssetJobDefinition,
 )
+from dagster._utils.schedules import is_valid_cron_schedule  # the check that dg.schedule itself makes, too late
 
 from assets.nightly_assets import build_assets
 from assets.stages import all_stages
+from pipelines.errors import InputError
 from pipelines.settings import Settings
 
 # Backfill policies are beta, and pinned with Dagster's version. The nightly job has stages of both policies; Dagster
@@ -39,6 +41,14 @@ def build_definitions(settings: Settings) -> dg.Definitions:
 def _schedule(settings: Settings, job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
     """Runs the night that ended before the tick; off until somebody turns it on."""
     zone = ZoneInfo(settings.nights.time_zone)
+    if not is_valid_cron_schedule(settings.nights.schedule):
+        raise InputError(
+            "nights.schedule is no cron schedule",
+            where="settings, [nights]",
+            value=settings.nights.schedule,
+            allowed="five fields: minute, hour, day of the month, month, day of the week",
+            fix='write for instance "30 2 * * *", every night at half past two',
+        )
 
     @dg.schedule(
         name="every_night",

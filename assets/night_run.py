@@ -94,11 +94,12 @@ def _views(night: Night, table: str, writes: Sequence[Write]) -> dict[str, str]:
     staged = {
         write.table: scan_parts(night.store, write.table, write.parts) for write in writes if write.table in CONTRACTS
     }
-    previous = scan_parts(night.store, "metadata_vocabulary", night.previous("metadata_vocabulary"))
+    snapshots = ("metadata_vocabulary", "items")
+    previous = {f"previous_{name}": scan_parts(night.store, name, night.previous(name)) for name in snapshots}
     everything = {
         **published_views(night),
         **{f"staged_{name}": select for name, select in staged.items()},
-        "previous_metadata_vocabulary": previous,
+        **previous,
         "expected_subjects": subjects_sql(night),
     }
     needed = COMPANIONS.get(table, ())

@@ -1,7 +1,8 @@
 """Run the nights that are due, in this process, through the real Dagster job: ``python -m assets.run --settings FILE``.
 
-The first call loads the history as one backfill and then runs the last nights one by one; later calls run the nights
-that are missing. With nothing missing, the last night runs again, which changes nothing unless its input changed.
+The first call loads the history as one backfill and then runs the last nights one by one; later calls run what is
+missing, from the first day that has an unread file on. With nothing missing, the last night runs again, which changes
+nothing unless its input changed.
 """
 
 import argparse
@@ -9,7 +10,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -24,6 +25,7 @@ from assets.deployment import BACKFILL_JOB, NIGHTLY_JOB, build_definitions
 from assets.night_run import docs_index
 from assets.sole_run import FROM_COMMAND_LINE, close_orphans, sole_run
 from pipelines.errors import InputError
+from pipelines.ingest import read_files
 from pipelines.query import console, print_answer, run_query
 from pipelines.settings import Settings, load_settings
 from pipelines.sources import day_files
@@ -47,9 +49,9 @@ def plan_nights(settings: Settings, until: date | None = None, run_last: int | N
 
     ``run_last`` replaces the number of the settings. Raises ``InputError`` if there is no file in that time.
     """
-    days = [day for day in day_files(settings.events.path, settings.folder) if day >= settings.nights.first]
-    days = [day for day in days if until is None or day <= until]
-    if not days:
+    found = day_files(settings.events.path, settings.folder)
+    files = {day: names for day, names in found.items() if settings.nights.first <= day <= (until or day)}
+    if not files:
         raise InputError(
             "there is no raw file to run a night for",
             where=settings.path_of(settings.events.path),
@@ -57,14 +59,28 @@ def plan_nights(settings: Settings, until: date | None = None, run_last: int | N
             allowed="at least one file from nights.first on",
             fix="set nights.first to the day of your oldest file",
         )
-    last = until or days[-1]
-    done = Store(settings.store_root).partitions("recommendations", until=last)
-    start = min(done[-1] + ONE_DAY, last) if done else max(settings.nights.first, days[0])
+    last = until or max(files)
+    start = min(first_due(Store(settings.store_root), files), last)
     single = run_last or settings.nights.run_last
     first_single = max(start, last - ONE_DAY * (single - 1))
     nights = tuple(first_single + ONE_DAY * n for n in range((last - first_single).days + 1))
     history = (start, first_single - ONE_DAY) if start < first_single else None
     return Plan(history, nights)
+
+
+def first_due(store: Store, files: Mapping[date, Sequence[str]]) -> date:
+    """The day after the newest complete night, or an earlier one for which there is a file that was not read yet."""
+    done = store.partitions("recommendations", until=max(files))
+    read = read_files(store)
+    unread = [day for day, names in files.items() if not read.issuperset((day, name) for name in names)]
+    return min([done[-1] + ONE_DAY if done else min(files), *unread])
+
+
+def from_night(settings: Settings, night: date) -> Plan:
+    """That night and all complete ones after it, for each night reads the one before."""
+    done = Store(settings.store_root).partitions("recommendations")
+    last = max([night, *done])
+    return Plan(None, tuple(night + ONE_DAY * n for n in range((last - night).days + 1)))
 
 
 def run_plan(settings: Settings, plan: Plan, instance: dg.DagsterInstance) -> bool:
@@ -108,8 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings(chosen.settings)
         with sole_run(settings.store_root):
-            plan = Plan(None, (chosen.night,)) if chosen.night else plan_nights(settings, chosen.until, chosen.nights)
-            return _run(settings, plan)
+            due = from_night(settings, chosen.night) if chosen.night else None
+            return _run(settings, due or plan_nights(settings, chosen.until, chosen.nights))
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -121,7 +137,9 @@ def _run(settings: Settings, plan: Plan) -> int:
         close_orphans(instance)
         succeeded = run_plan(settings, plan, instance)
     if not succeeded:
-        print("\nNothing of that night was published: every query still shows the night before it.", file=sys.stderr)
+        served = (settings.store_root / FILE_NAME).exists()
+        before = "every query still shows the night before it" if served else "there is no complete night yet"
+        print(f"\nThat night is not served: {before}.", file=sys.stderr)
         return 1
     _summarise(settings, time.perf_counter() - began)
     return 0
@@ -139,7 +157,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--settings", type=Path, required=True, help="settings of the deployment")
     parser.add_argument("--until", type=date.fromisoformat, help="newest night to run (default: the newest raw file)")
     parser.add_argument("--nights", type=int, help="how many nights run one by one (default: nights.run_last)")
-    parser.add_argument("--night", type=date.fromisoformat, help="run this night alone, again or for the first time")
+    parser.add_argument(
+        "--night", type=date.fromisoformat, help="run this night, and again the nights after it"
+    )
     return parser
 
 

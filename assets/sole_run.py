@@ -16,8 +16,18 @@ FROM_COMMAND_LINE: Final = {"nightly/from": "command line"}
 @contextmanager
 def sole_run(store_root: Path) -> Iterator[None]:
     """Hold the right to run nights of a store from the command line; ``InputError`` if another process holds it."""
-    store_root.mkdir(parents=True, exist_ok=True)
-    with (store_root / ".run.lock").open("w") as lock:
+    try:
+        store_root.mkdir(parents=True, exist_ok=True)
+        lock = (store_root / ".run.lock").open("w")
+    except OSError as error:
+        raise InputError(
+            "the store cannot be written",
+            where=store_root,
+            value=error,
+            allowed="a folder, or a path where one can be made",
+            fix="change store.root in the settings, or the rights of the folder",
+        ) from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

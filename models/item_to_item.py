@@ -54,6 +54,10 @@ class ItemToItem(Recommender[ItemToItemConfigT], Generic[ItemToItemConfigT]):
         dense[np.repeat(np.arange(len(histories)), np.diff(found.indptr)), found.indices] = found.data
         return dense
 
+    def reached(self, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Items without a similarity to the history have a score below 0."""
+        return scores >= 0
+
     def tie_order(self) -> NDArray[np.int32]:
         """Return the items by popularity, then number."""
         return self._order

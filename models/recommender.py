@@ -184,6 +184,10 @@ class Recommender(ABC, Generic[ConfigT]):
         self.adopt(state)
         self._is_fitted = True
 
+    def reached(self, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Tell which listed items the model has a ground for, bool like ``scores``; the others only fill the list."""
+        return np.isfinite(scores)
+
     def tie_order(self) -> NDArray[np.int32]:
         """Return all item numbers, int32[num_items], those first that go first among equal scores."""
         return np.arange(self.num_items, dtype=np.int32)

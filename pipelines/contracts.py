@@ -257,7 +257,7 @@ TRAINING_RUNS = Contract(
         Column("model", TEXT, "the model"),
         Column("chain", TEXT, "evaluation (has not seen the last two nights) or serving (refitted on everything)"),
         Column("stage", TEXT, "stage of the training"),
-        Column("step", pa.int64(), "optimiser steps so far; 0 for a model without gradient"),
+        Column("step", pa.int64(), "optimiser steps so far; 1 for a model that passes over the data once"),
         Column("epoch", pa.int64(), "passes over the data so far"),
         Column("loss", pa.float64(), "training loss of the step; null without a loss", nullable=True),
         Column("validation_metric", pa.float64(), "NDCG@10 on night N-1, if measured", nullable=True),

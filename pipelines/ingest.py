@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import duckdb
+import pyarrow.parquet as pq
 
 from pipelines.engine import describe_part, quote, scan_parts, write_part
 from pipelines.errors import InputError
@@ -39,10 +40,12 @@ def ingest_day(
     """
     files = day_files(settings.events.path, settings.folder).get(day, [])
     hashes = {name: hash_file(settings.folder / name) for name in files}
-    _refuse_known_content(settings, known_content, hashes)
     con.execute(_EMPTY_JUDGED)
     for name in files:
+        _refuse_known_content(settings, known_content, name, hashes[name])
         _judge_file(con, settings, store.root / "scratch", day, name, known_items)
+        if con.execute("select 1 from judged where source_file = ? limit 1", [name]).fetchone():
+            known_content[hashes[name]] = name
     if settings.events.identical_rows == "quarantine":
         con.execute(_REJECT_IDENTICAL)
     _list_files(con, settings.folder, hashes)
@@ -50,25 +53,32 @@ def ingest_day(
 
 
 def published_content(con: duckdb.DuckDBPyConnection, store: Store, first: date, last: date) -> dict[str, str]:
-    """Hash and name of every file that was read, but those of the days ``first`` to ``last``: they are read anew."""
+    """Hash and name of every file with a row that was read, but those of ``first`` to ``last``: they are read anew."""
     parts = [
         part for part in store.parts("source_files") if not first.isoformat() <= part.partition <= last.isoformat()
     ]
-    return dict(con.execute(f"select sha256, source_file from ({scan_parts(store, 'source_files', parts)})").fetchall())
+    files = scan_parts(store, "source_files", parts)
+    return dict(con.execute(f"select sha256, source_file from ({files}) where num_rows > 0").fetchall())
 
 
-def _refuse_known_content(settings: Settings, known_content: dict[str, str], hashes: Mapping[str, str]) -> None:
+def read_files(store: Store) -> set[tuple[date, str]]:
+    """Day and name of every raw file that was read."""
+    paths = store.paths(store.parts("source_files"))
+    tables = [pq.read_table(path, columns=["file_date", "source_file"]) for path in paths]
+    return {(day, name) for table in tables for day, name in zip(*table.to_pydict().values(), strict=True)}
+
+
+def _refuse_known_content(settings: Settings, known_content: Mapping[str, str], name: str, digest: str) -> None:
     """Stop when the same bytes came under another name; the same name again is a re-run."""
-    for name, digest in hashes.items():
-        former = known_content.setdefault(digest, name)
-        if former != name:
-            raise InputError(
-                "the content of a raw file was already ingested under another name",
-                where=settings.path_of(name),
-                value=f"the same bytes as {former} (sha256 {digest[:12]}...)",
-                allowed="each file once; the same name again is a re-run",
-                fix=f"remove {name}, or deliver the file that belongs there",
-            )
+    former = known_content.get(digest, name)
+    if former != name:
+        raise InputError(
+            "the content of a raw file was already ingested under another name",
+            where=settings.path_of(name),
+            value=f"the same bytes as {former} (sha256 {digest[:12]}...)",
+            allowed="each file once; the same name again is a re-run",
+            fix=f"remove {name}, or deliver the file that belongs there",
+        )
 
 
 _EMPTY_JUDGED: Final = """

@@ -117,13 +117,24 @@ def build_items(night: Night) -> list[Write]:
         for day in days:
             load_catalogue(con, night.settings, day, night.store.root / "scratch")
             require_prices(con, night.settings)
-            create_views(con, {"observations": scan_table(night.store, "item_observations", since=since, until=day)})
+            create_views(con, {"observations": _news(night, since, day)})
             con.execute(f"create or replace temp table previous_items as {items_sql(night.settings, day)}")
             rejected.append(night.write(con, "quarantine", _rejected(day), day, CATALOGUE_SLICE))
             since = day + timedelta(days=1)
         items = night.snapshot(con, "items", "select * from previous_items order by item_id")
     whole_days = frozenset(day.isoformat() for day in days)
     return [items, Write("quarantine", tuple(rejected), whole_days, frozenset({CATALOGUE_SLICE}))]
+
+
+def _news(night: Night, since: date | None, day: date) -> str:
+    """SELECT of what the logs say since the former snapshot, and of items that a late file brought for days before."""
+    told = scan_table(night.store, "item_observations", until=day)
+    if since is None:
+        return told
+    return f"""
+        select * from ({told})
+        where file_date >= {quote(since)}::date or item_id not in (select item_id from previous_items)
+    """
 
 
 def _rejected(day: date) -> str:

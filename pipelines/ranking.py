@@ -49,7 +49,7 @@ def rank(
     Seen items come back, from the fallback and last, where excluding them would leave a list short.
     """
     items, scores = model.topk(histories, k, allowed, exclude_seen=exclude_seen)
-    reasons = np.zeros(items.shape, np.int8)
+    reasons = np.where(model.reached(scores), REASONS.index(FROM_MODEL), REASONS.index(NOTHING_LEFT)).astype(np.int8)
     cold = histories.without_unknown().lengths == 0
     if cold.any():
         nobody = Sequences.empty(1)

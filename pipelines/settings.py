@@ -9,9 +9,10 @@ import re
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
+import duckdb
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from models import registry
@@ -20,6 +21,21 @@ from pipelines.errors import InputError
 
 Preset = Literal["tiny", "small", "paper"]
 TIME_FORMATS: Final = ("iso", "epoch_s", "epoch_ms", "epoch_us")
+
+
+BUILT_IN_REASONS: Final = (
+    "malformed_row",
+    "missing_item",
+    "missing_time",
+    "unreadable_time",
+    "missing_user",
+    "unknown_event_type",
+    "in_the_future",
+    "too_late",
+    "unknown_item",
+    "identical_row",
+)
+"""Why a raw row goes to quarantine, besides the reasons of ``events.reject``; the first that applies counts."""
 
 
 class Section(BaseModel):
@@ -43,6 +59,11 @@ class EventType(Section):
     when_column: str = ""
     when_matches: str = ""
 
+    @field_validator("when_matches")
+    @classmethod
+    def _readable(cls, pattern: str) -> str:
+        return _require_regex(pattern)
+
     @model_validator(mode="after")
     def _both_or_none(self) -> "EventType":
         if bool(self.when_column) != bool(self.when_matches):
@@ -57,6 +78,11 @@ class RejectRule(Section):
     column: str
     matches: str
     event_types: tuple[str, ...] = ()
+
+    @field_validator("matches")
+    @classmethod
+    def _readable(cls, pattern: str) -> str:
+        return _require_regex(pattern)
 
 
 class EventColumns(Section):
@@ -210,10 +236,11 @@ class Validation(Section):
     """Limits of the checkpoints; each share is of the rows of one night."""
 
     max_quarantine_share: float = Field(default=0.05, ge=0, le=1)
-    quarantine_shares: dict[str, float] = Field(default_factory=dict)
+    quarantine_shares: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
     min_quarantined_rows: int = Field(default=20, ge=0)
     max_anonymous_share: float = Field(default=0.9, ge=0, le=1)
     max_unpriced_share: float = Field(default=0.5, ge=0, le=1)
+    max_delisted_share: float = Field(default=0.5, ge=0, le=1)
 
 
 class Storage(Section):
@@ -244,6 +271,17 @@ class Settings(Section):
             raise ValueError(
                 f"recommendations.serve is {self.recommendations.serve!r}, allowed: {sorted(self.training.models)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _reasons_fit(self) -> "Settings":
+        own = {rule.reason for rule in self.events.reject}
+        if own & set(BUILT_IN_REASONS):
+            raise ValueError(f"events.reject: the reason {sorted(own & set(BUILT_IN_REASONS))[0]!r} is built in")
+        known = [*BUILT_IN_REASONS, *sorted(own)]
+        unknown = sorted(set(self.validation.quarantine_shares) - set(known))
+        if unknown:
+            raise ValueError(f"validation.quarantine_shares: no reason {unknown[0]!r}: {suggestion(unknown[0], known)}")
         return self
 
     def path_of(self, name: str) -> Path:
@@ -289,8 +327,16 @@ def _explain(error: ValidationError, path: Path) -> InputError:
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     if first["type"] == "extra_forbidden":
         return _unknown_key(first["loc"], first["input"], path)
-    where = ".".join(str(part) for part in first["loc"]) or "the file"
+    where = ".".join(str(part) for part in first["loc"])
     allowed = first["msg"].removeprefix("Value error, ")
+    if not where:  # two sections that do not fit together: pydantic would show all settings as the value
+        return InputError(
+            "two settings do not fit together",
+            where=path,
+            value=allowed,
+            allowed="see there",
+            fix="change one of them",
+        )
     return InputError(
         f"wrong setting {where}", where=path, value=first["input"], allowed=allowed, fix=f"change {where}"
     )
@@ -320,6 +366,14 @@ def _section_of(annotation: Any) -> Any:
     """The settings section inside an annotation such as ``tuple[EventType, ...]`` or ``Catalogue | None``."""
     inner = getattr(annotation, "__args__", ())
     return next((a for a in (annotation, *inner) if isinstance(a, type) and issubclass(a, Section)), annotation)
+
+
+def _require_regex(pattern: str) -> str:
+    try:
+        duckdb.execute("select regexp_matches('', ?)", [pattern])
+    except duckdb.Error as error:
+        raise ValueError(f"a regular expression as RE2 reads it: {str(error).splitlines()[0]}") from error
+    return pattern
 
 
 def _require_day(path: str) -> str:

@@ -1,5 +1,5 @@
 -- Question: which model found most of what users did the next night?
--- Parameters: slice (default users; known_users, new_users, anonymous_sessions)
+-- Parameters: slice (users, known_users, new_users or anonymous_sessions; default: users, or the sessions if none)
 select m.model,
     round(max(value) filter (metric = 'ndcg@10'), 4) as "ndcg@10",
     round(max(low) filter (metric = 'ndcg@10'), 4) as low,
@@ -10,6 +10,8 @@ select m.model,
     max(num_cases) as cases
 from metrics as m
 where m.as_of_date = (select max(as_of_date) from metrics)
-    and m.slice = coalesce(getvariable('slice'), 'users')
+    and m.slice = coalesce(getvariable('slice'), (
+        select max(slice) from metrics where slice in ('users', 'anonymous_sessions')
+    ))
 group by m.model
 order by "ndcg@10" desc, m.model;

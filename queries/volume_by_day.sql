@@ -1,5 +1,6 @@
 -- Question: how much came in each day, and how much of it was kept?
 -- Parameters: none
+-- The first columns count rows by the day of their file, the others by the day of the event: late events differ.
 with raw as (
     select file_date as day, count(*) as num_files, sum(num_rows) as num_rows,
         sum(num_quarantined) as num_quarantined

@@ -7,7 +7,13 @@ from pipelines.settings import Settings
 def items(settings: Settings) -> tuple[Expectation, ...]:
     """Expect usable ids, sane prices, and that there is something to recommend."""
     catalogue = settings.catalogue.columns.price if settings.catalogue else ""
-    own = [_item_id_is_not_empty(), _price_is_sane(), _first_seen_is_not_later(), _an_item_is_listed()]
+    own = [
+        _item_id_is_not_empty(),
+        _price_is_sane(),
+        _first_seen_is_not_later(),
+        _an_item_is_listed(),
+        _catalogue_did_not_shrink(settings),
+    ]
     return (*own, _prices_known(settings)) if catalogue or settings.events.item_columns.price else tuple(own)
 
 
@@ -56,6 +62,28 @@ def _an_item_is_listed() -> Expectation:
         having count(*) filter (is_listed) = 0 and (count(*) > 0 or exists (select 1 from interactions))
         """,
         "at least one item is listed, so that something can be recommended (no items at all: only before any event)",
+    )
+
+
+def _catalogue_did_not_shrink(settings: Settings) -> Expectation:
+    limit = settings.validation.max_delisted_share
+    return no_rows(
+        "the_catalogue_did_not_shrink",
+        """
+        with former as (
+            select count(*) as num_listed from previous_items where is_listed
+        ),
+        delisted as (
+            select count(*) as num_delisted, min(item_id) as first_delisted
+            from previous_items join {batch} as now using (item_id)
+            where previous_items.is_listed and not now.is_listed
+        )
+        select num_listed, num_delisted, first_delisted, $limit as max_share
+        from former, delisted
+        where num_delisted > $limit * num_listed and exists (select 1 from {batch} where is_listed)
+        """,
+        f"of the items listed the night before, at most validation.max_delisted_share, {limit}, are listed no more",
+        limit=limit,
     )
 
 

@@ -31,7 +31,7 @@ OWN_EXPECTATIONS: Final[dict[str, Callable[[Settings], tuple[Expectation, ...]]]
 
 COMPANIONS: Final[dict[str, tuple[str, ...]]] = {
     "quarantine": ("staged_source_files",),
-    "items": ("interactions",),
+    "items": ("interactions", "previous_items"),
     "item_frequency": ("items",),
     "metadata_vocabulary": ("previous_metadata_vocabulary",),
     "training_sequences": ("metadata_vocabulary",),

@@ -101,12 +101,6 @@ def test_a_file_that_was_renamed_for_its_own_night_takes_the_place_of_the_former
         ("x.csv", b"user,session,item\n", {}, "mapped column is missing"),
         ("x.parquet", b"PAR1", {"format": "parquet"}, "no Parquet"),
         ("x.csv", b"user,session,item,time\nu,,i,x\n", {"time_format": "%Q"}, "cannot be read"),
-        (
-            "x.csv",
-            b"user,session,item,time\nu,,i,x\n",
-            {"reject": [{"reason": "r", "column": "item", "matches": "("}]},
-            "cannot be read",
-        ),
     ],
 )
 def test_a_file_that_cannot_be_read_stops_its_night_and_nothing_is_published(
@@ -217,3 +211,12 @@ def judge(row: Row, settings: Settings) -> str | None:
     if date > day(0):
         return "in_the_future"
     return "too_late" if date < day(-settings.events.lateness_days) else None
+
+
+def test_files_without_a_row_are_all_alike_and_no_duplicates(tmp_path: Path) -> None:
+    for name in ("a-2026-01-01.csv", "b-2026-01-01.csv", "a-2026-01-02.csv"):
+        put(tmp_path, name, b"user,session,item,time\n")
+    settings = settings_of(tmp_path, events={"path": "*-{day}.csv"})
+    ingest(settings, 0, 0)
+    ingest(settings, 1, 1)
+    assert sorted(rows_of(Store(settings.store_root), "source_files", "num_rows")) == [0, 0, 0]

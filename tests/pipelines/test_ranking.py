@@ -65,7 +65,7 @@ def test_a_known_history_gets_the_models_list() -> None:
     assert lists.items[:, 0].tolist() == [3, 6]
     assert lists.items.tolist() == items.tolist()
     assert lists.scores.tolist() == scores.tolist()
-    assert (lists.reasons == FROM).all()
+    assert lists.reasons.tolist() == [[FROM, LEFT, LEFT, LEFT]] * 2  # one item follows each; the others fill the list
 
 
 @pytest.mark.parametrize("cold", [[], [1], [1, 0, 1]], ids=["no event", "an unknown item", "unknown items"])
@@ -73,7 +73,7 @@ def test_a_history_without_a_known_item_gets_what_is_popular_and_the_reason_says
     lists = ranked(make([2], cold, [3]), 4)
     assert lists.items[1].tolist() == POPULAR[:4]
     assert lists.scores[1].tolist() == shares(*POPULAR[:4]).tolist()
-    assert lists.reasons.tolist() == [[FROM] * 4, [COLD] * 4, [FROM] * 4]
+    assert lists.reasons.tolist() == [[FROM, LEFT, LEFT, LEFT], [COLD] * 4, [FROM, LEFT, LEFT, LEFT]]
 
 
 def test_a_cold_list_holds_allowed_items_only() -> None:
@@ -104,7 +104,7 @@ def test_seen_items_come_back_last_by_popularity_where_nothing_else_is_left() ->
 def test_who_has_seen_everything_gets_what_is_popular_marked_as_a_repeat() -> None:
     lists = ranked(make([2, 3, 4, 5, 6, 7, 8, 9], [2]), 3, exclude_seen=True)
     assert lists.items[0].tolist() == POPULAR[:3]
-    assert lists.reasons.tolist() == [[LEFT] * 3, [FROM] * 3]
+    assert lists.reasons.tolist() == [[LEFT] * 3, [FROM, LEFT, LEFT]]
     assert 2 not in lists.items[1]
 
 
@@ -134,7 +134,9 @@ def test_lists_are_full_without_a_duplicate_and_say_where_each_item_comes_from(r
     lists = ranked(make(*request.histories), request.k, allowing(*request.allowed), exclude_seen=request.exclude_seen)
     real = {item for item in request.allowed if item >= 2}
     length = min(request.k, len(real))
-    for history, items, reasons in zip(request.histories, lists.items, lists.reasons, strict=True):
+    for history, items, scores, reasons in zip(
+        request.histories, lists.items, lists.scores, lists.reasons, strict=True
+    ):
         shown = items[:length].tolist()
         assert len(set(shown)) == length
         assert set(shown) <= real
@@ -143,7 +145,8 @@ def test_lists_are_full_without_a_duplicate_and_say_where_each_item_comes_from(r
         fresh = real - known if request.exclude_seen else real
         from_model = 0 if not known else min(length, len(fresh))
         rest = LEFT if known else COLD
-        assert reasons[:length].tolist() == [FROM] * from_model + [rest] * (length - from_model)
+        reached = [FROM if score >= 0 else LEFT for score in scores[:from_model]]
+        assert reasons[:length].tolist() == reached + [rest] * (length - from_model)
         assert set(shown[:from_model]) <= fresh
         repeats = [item for item in POPULAR if item in real - set(shown[:from_model])]
         assert shown[from_model:] == repeats[: length - from_model]

@@ -30,6 +30,7 @@ def settings() -> Settings:
                 "path": "logs/{day}.csv",
                 "columns": {"item": "item", "time": "time", "user": "user", "session": "session"},
                 "event_types": [{"name": "view"}, {"name": "it's {x}:y", "when_column": "a", "when_matches": "b"}],
+                "reject": [{"reason": "robot", "column": "a", "matches": "bot"}],
             },
             "catalogue": {"format": "csv", "path": "items/{day}.csv", "columns": {"id": "id", "price": "price"}},
             "nights": {"first": "2026-01-01", "time_zone": "Europe/Berlin", "session_gap_minutes": 30},
@@ -40,6 +41,7 @@ def settings() -> Settings:
                 "min_quarantined_rows": 3,
                 "max_anonymous_share": 0.5,
                 "max_unpriced_share": 0.25,
+                "max_delisted_share": 0.5,
             },
         }
     )
@@ -273,6 +275,7 @@ VALID_TABLES: Tables = {
         _item("D", None, is_listed=False),
         _item("E", 3.0),
     ],
+    "previous_items": [_item("A", 1.0), _item("B", 0.0), _item("D", None)],
     "sessions": [
         _session("1", "u1", at(2, 23, 30), at(3, 0)),
         _session("2", "u1", at(3, 0, 31)),
