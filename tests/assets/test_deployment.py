@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 
 from assets.deployment import build_definitions
+from pipelines.errors import InputError
 from tests.assets.small_shop import shop_settings
 
 ZONE = ZoneInfo("America/New_York")
@@ -73,3 +74,10 @@ def test_every_check_of_severity_error_blocks_what_comes_after(definitions: dg.D
     specs = [graph.get_check_spec(key) for key in graph.asset_check_keys]
     assert len(specs) > 50
     assert all(spec.blocking for spec in specs)
+
+
+def test_a_schedule_that_is_no_cron_is_refused_when_the_deployment_is_built() -> None:
+    settings = shop_settings(Path("/"))
+    nights = settings.nights.model_copy(update={"schedule": "every day"})
+    with pytest.raises(InputError, match=r"nights\.schedule is no cron schedule"):
+        build_definitions(settings.model_copy(update={"nights": nights}))

@@ -1,9 +1,10 @@
+import gzip
 from datetime import date
 from pathlib import Path
 
 import pytest
 
-from assets.run import Plan, main, plan_nights
+from assets.run import Plan, from_night, main, plan_nights
 from pipelines.errors import InputError
 from pipelines.query import run_query
 from pipelines.store import Store
@@ -46,6 +47,19 @@ def test_after_a_complete_run_the_last_night_is_due_again_and_new_nights_if_ther
     assert plan_nights(settings) == Plan(None, (LAST_NIGHT,))
     write_next_day(settings)
     assert plan_nights(settings) == Plan(None, (NEXT_NIGHT,))
+
+
+def test_a_file_that_came_late_is_read_and_the_nights_after_it_run_again(shop_folder: Path, tmp_path: Path) -> None:
+    settings = copy_shop(shop_folder, tmp_path / "shop")
+    late = date(2026, 1, 3)
+    (settings.folder / f"logs/events-{late}.jsonl.gz").write_bytes(gzip.compress(b'{"user": "u"}\n'))
+    assert plan_nights(settings) == Plan((late, late), (date(2026, 1, 4), LAST_NIGHT))
+
+
+def test_a_night_that_runs_again_takes_the_complete_nights_after_it_along(shop_folder: Path, tmp_path: Path) -> None:
+    settings = copy_shop(shop_folder, tmp_path / "shop")
+    assert from_night(settings, date(2026, 1, 4)) == Plan(None, (date(2026, 1, 4), LAST_NIGHT))
+    assert from_night(settings, NEXT_NIGHT) == Plan(None, (NEXT_NIGHT,))
 
 
 def test_a_complete_run_answers_with_full_lists_for_every_active_user(shop_folder: Path) -> None:

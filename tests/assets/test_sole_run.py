@@ -44,3 +44,9 @@ def test_only_killed_runs_of_the_command_line_are_closed() -> None:
         done: dg.DagsterRunStatus.SUCCESS,
         others: dg.DagsterRunStatus.STARTED,
     }
+
+
+def test_a_store_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="the store cannot be written"), sole_run(tmp_path / "file"):
+        pass

@@ -220,3 +220,15 @@ def test_a_catalogue_that_does_not_fit_the_settings_stops_the_night(tmp_path: Pa
     with pytest.raises(InputError, match="the raw file cannot be read") as caught:
         listed(shop(tmp_path, "json", catalogue=wildcard))
     assert "wildcard" in caught.value.value
+
+
+def test_an_item_of_a_late_file_becomes_known_in_later_nights_too(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    for number in (0, 1, 2):
+        put_log(tmp_path, number, [event("u", f"i{number}", at(number * 24 + 1))])
+    for number in (0, 2):
+        run(settings, day(number), stages=STAGES)
+    run(settings, day(1), stages=STAGES)
+    put_log(tmp_path, 3, [event("u", "i0", at(73))])
+    store = run(settings, day(3), stages=STAGES)
+    assert set(items(store, "is_listed")) == {"i0", "i1", "i2"}

@@ -150,7 +150,6 @@ def test_the_folder_is_no_setting(tmp_path: Path) -> None:
         ),
         ("[training]", '[training]\nmodels = {sasrek = "tiny"}', "training.models", "did you mean 'sasrec'"),
         ("[recommendations]", "[recommendations]\nk = 1001", "recommendations.k", "equal to 1000"),
-        ("[recommendations]", '[recommendations]\nserve = "sasrek"', "the file", "'popular', 'sasrec'"),
         ("[validation]", "[validation]\nmax_quarantine_share = 1.5", "validation.max_quarantine_share", "equal to 1"),
         ("[store]", '[store]\nmemory_limit = "lots"', "store.memory_limit", "pattern"),
         ("[store]", "[store]\nthreads = 0", "store.threads", "equal to 1"),
@@ -163,6 +162,12 @@ def test_a_wrong_value_is_told_with_its_place_and_what_is_allowed(
     assert error.what == f"wrong setting {where}"
     assert allowed in error.allowed
     assert error.fix == f"change {where}"
+
+
+def test_two_sections_that_do_not_fit_together_are_told(tmp_path: Path) -> None:
+    error = complaint(tmp_path, TOML.replace("[recommendations]", '[recommendations]\nserve = "sasrek"', 1))
+    assert error.what == "two settings do not fit together"
+    assert "recommendations.serve is 'sasrek', allowed: ['itemknn', 'markov', 'popular', 'sasrec']" in error.value
 
 
 def test_a_missing_file_and_broken_toml_are_told(tmp_path: Path) -> None:
@@ -222,4 +227,25 @@ def test_an_unknown_model_is_refused_and_the_nearest_named(tmp_path: Path) -> No
     path = tmp_path / "settings.toml"
     path.write_text(TOML.replace("[training]", "[training.models]\nmarkof = 'tiny'"))
     with pytest.raises(InputError, match=r"no model 'markof': did you mean 'markov'"):
+        load_settings(path)
+
+
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [
+        (
+            "[validation]\nquarantine_shares = { unknwon_item = 0.5 }",
+            "no reason 'unknwon_item': did you mean 'unknown_item'",
+        ),
+        ("[validation]\nquarantine_shares = { too_late = 7.0 }", "less than or equal to 1"),
+        ("[[events.reject]]\nreason = 'r'\ncolumn = 'u'\nmatches = '('", "a regular expression as RE2 reads it"),
+        ("[[events.reject]]\nreason = 'too_late'\ncolumn = 'u'\nmatches = 'x'", "the reason 'too_late' is built in"),
+    ],
+)
+def test_reasons_shares_and_patterns_are_checked_when_the_settings_load(
+    tmp_path: Path, section: str, told: str
+) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text(TOML.replace("[validation]\n", "") + section)
+    with pytest.raises(InputError, match=re.escape(told)):
         load_settings(path)
