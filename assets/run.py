@@ -157,9 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--settings", type=Path, required=True, help="settings of the deployment")
     parser.add_argument("--until", type=date.fromisoformat, help="newest night to run (default: the newest raw file)")
     parser.add_argument("--nights", type=int, help="how many nights run one by one (default: nights.run_last)")
-    parser.add_argument(
-        "--night", type=date.fromisoformat, help="run this night, and again the nights after it"
-    )
+    parser.add_argument("--night", type=date.fromisoformat, help="run this night, and again the nights after it")
     return parser
 
 
