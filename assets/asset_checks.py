@@ -19,9 +19,7 @@ from assets.checkpoint_report import CheckpointReport, Verdict
 from pipelines.expectations import Expectation
 
 
-def check_specs(
-    table: str, expectations: Sequence[Expectation], partitions_def: dg.PartitionsDefinition | None = None
-) -> list[dg.AssetCheckSpec]:
+def check_specs(table: str, expectations: Sequence[Expectation]) -> list[dg.AssetCheckSpec]:
     """Declare the checks of the asset that bears the table's name."""
     return [
         dg.AssetCheckSpec(
@@ -29,7 +27,6 @@ def check_specs(
             asset=table,
             description=expectation.meaning,
             blocking=expectation.severity == "error",
-            partitions_def=partitions_def,
         )
         for expectation in expectations
     ]

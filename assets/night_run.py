@@ -17,7 +17,7 @@ from pipelines.contracts import CONTRACTS
 from pipelines.engine import scan_parts
 from pipelines.errors import InputError
 from pipelines.expectations import COMPANIONS, Expectation
-from pipelines.night import Night, published_views
+from pipelines.night import Night, published_view
 from pipelines.scoring import subjects_sql
 from pipelines.settings import Settings
 from pipelines.store import Store, Write
@@ -91,28 +91,31 @@ def docs_index(store: Store) -> Path:
 
 def _views(night: Night, table: str, writes: Sequence[Write]) -> dict[str, str]:
     """The staged table as ``batch``, and what its expectations compare it with."""
-    staged = {
-        write.table: scan_parts(night.store, write.table, write.parts) for write in writes if write.table in CONTRACTS
-    }
-    snapshots = ("metadata_vocabulary", "items")
-    previous = {f"previous_{name}": scan_parts(night.store, name, night.previous(name)) for name in snapshots}
-    everything = {
-        **published_views(night),
-        **{f"staged_{name}": select for name, select in staged.items()},
-        **previous,
-        "expected_subjects": subjects_sql(night),
-    }
     needed = COMPANIONS.get(table, ())
     first = ("sessions",) if "expected_subjects" in needed else ()
-    return {name: everything[name] for name in (*first, *needed)} | {"batch": staged[table]}
+    companions = {name: _companion(night, name, writes) for name in (*first, *needed)}
+    return companions | {"batch": _staged(night, table, writes)}
+
+
+def _companion(night: Night, name: str, writes: Sequence[Write]) -> str:
+    """SELECT of a view that an expectation names."""
+    kind, _, table = name.partition("_")
+    if kind == "staged":
+        return _staged(night, table, writes)
+    if kind == "previous":
+        return scan_parts(night.store, table, night.previous(table))
+    return subjects_sql(night) if name == "expected_subjects" else published_view(night, name)
+
+
+def _staged(night: Night, table: str, writes: Sequence[Write]) -> str:
+    (write,) = (write for write in writes if write.table == table)
+    return scan_parts(night.store, table, write.parts)
 
 
 def _metadata(
     night: Night, table: str, writes: Sequence[Write], report: CheckpointReport, measured: Measurement
 ) -> dict[str, Any]:
-    (write,) = (write for write in writes if write.table == table)
-    views = {name: select for name, select in published_views(night).items() if name == "interactions"}
-    views["batch"] = scan_parts(night.store, table, write.parts)
+    views = {"interactions": published_view(night, "interactions"), "batch": _staged(night, table, writes)}
     with night.connect() as con:
         # Dagster stores the metadata of a range once for each of its days: too often for a picture.
         metadata = table_metadata(con, CONTRACTS[table], views, with_plot=night.first == night.day)

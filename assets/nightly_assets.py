@@ -21,7 +21,7 @@ OWNERS = ["team:recommendations"]
 def nights(settings: Settings) -> dg.DailyPartitionsDefinition:
     """One partition a day from the first night of the settings on, in the zone of the nights."""
     return dg.DailyPartitionsDefinition(
-        start_date=settings.nights.first.isoformat(), timezone=settings.nights.time_zone, end_offset=0
+        start_date=settings.nights.first.isoformat(), timezone=settings.nights.time_zone
     )
 
 

@@ -195,10 +195,7 @@ def _name_events(con: duckdb.DuckDBPyConnection, night: Night) -> None:
     create_views(con, {"events": teaching_events_sql(night.settings, night.day)})
 
 
-def published_views(night: Night) -> dict[str, str]:
-    """SELECT of every table as published up to this night, by name; snapshots show this night only."""
-    views = {}
-    for name, contract in CONTRACTS.items():
-        parts = night.current(name) if contract.snapshot else night.store.parts(name, until=night.day)
-        views[name] = scan_parts(night.store, name, parts)
-    return views
+def published_view(night: Night, table: str) -> str:
+    """SELECT of a table as published up to this night; a snapshot shows this night only."""
+    parts = night.current(table) if CONTRACTS[table].snapshot else night.store.parts(table, until=night.day)
+    return scan_parts(night.store, table, parts)

@@ -11,7 +11,7 @@ from pipelines.night import (
     build_interactions,
     build_items,
     build_sessions,
-    published_views,
+    published_view,
 )
 from pipelines.sample_shop import SampleShop, ShopTruth, write_shop
 from pipelines.settings import Settings
@@ -198,7 +198,7 @@ def test_views_show_snapshots_of_the_night_and_other_tables_up_to_it(tmp_path: P
         put_log(tmp_path, number, [event("u", f"i{number}", at(1, number))])
         store = run(settings, day(number), stages=(build_interactions, build_items, build_sessions))
     night = Night(settings, store, day(1), day(1), "r")
-    views = published_views(night)
+    views = {table: published_view(night, table) for table in CONTRACTS}
     assert set(views) == set(CONTRACTS)
     with night.connect() as con:
         shown = {
