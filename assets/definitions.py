@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from assets.deployment import build_definitions
-from pipelines.settings import load_settings
+from pipelines.settings_file import load_settings
 
 DEFAULT_SETTINGS: Final = Path(__file__).parent.parent / "configs" / "sample_shop.toml"
 

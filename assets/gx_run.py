@@ -85,7 +85,8 @@ def _gx_expectation(expectation: Expectation) -> Any:
     kind: Any = getattr(gx.expectations, expectation.kind)
     arguments = dict(expectation.arguments)
     if kind is gx.expectations.UnexpectedRowsExpectation:
-        kind, arguments["unexpected_rows_query"] = NoRows, gx_query(arguments["unexpected_rows_query"])
+        query = arguments["unexpected_rows_query"]
+        kind, arguments = NoRows, {"unexpected_rows_query": gx_query(query), "proof": gx_query(expectation.proof)}
     severity = "critical" if expectation.severity == "error" else "warning"
     description, meta = escape(expectation.meaning), {"name": expectation.name}
     return kind(**arguments, description=description, severity=severity, meta=meta)

@@ -17,7 +17,7 @@ from pipelines.contracts import CONTRACTS
 from pipelines.engine import scan_parts
 from pipelines.errors import InputError
 from pipelines.expectations import COMPANIONS, Expectation
-from pipelines.night import Night, published_view
+from pipelines.night import Night
 from pipelines.scoring import subjects_sql
 from pipelines.settings import Settings
 from pipelines.store import Store, Write
@@ -33,7 +33,8 @@ def night_of(context: dg.AssetExecutionContext, settings: Settings) -> Night:
     days = context.partition_key_range
     attempt = f"{context.run.run_id}-{context.retry_number}"
     first, day = date.fromisoformat(days.start), date.fromisoformat(days.end)
-    return Night(settings, Store(settings.store_root), first, day, attempt)
+    store = settings.open_store()
+    return Night(settings, store, first, day, attempt, seen=store.version())
 
 
 def run_stage(
@@ -51,7 +52,7 @@ def run_stage(
     failed = [report for report in reports.values() if not report.passed]
     if failed:
         raise dg.Failure("\n".join(report.message() for report in failed), allow_retries=False)
-    night.store.publish(writes)
+    night.store.publish(writes, seen=night.seen, run=night.run_id)
     _tell(night, stage, writes, reports, measured)
     for asset, table in stage.tables.items():
         yield dg.MaterializeResult(asset, metadata=_metadata(night, table, writes, reports[asset], measured))
@@ -74,14 +75,14 @@ def _validate(
         night.day,
         docs_root(night.store),
         storage=night.settings.store,
-        scratch=night.store.root / "scratch",
+        scratch=night.store.scratch,
         name=asset,
     )
 
 
 def docs_root(store: Store) -> Path:
     """Folder of the suites, the results and the Data Docs."""
-    return store.root / VALIDATION
+    return store.work / VALIDATION
 
 
 def docs_index(store: Store) -> Path:
@@ -104,7 +105,11 @@ def _companion(night: Night, name: str, writes: Sequence[Write]) -> str:
         return _staged(night, table, writes)
     if kind == "previous":
         return scan_parts(night.store, table, night.previous(table))
-    return subjects_sql(night) if name == "expected_subjects" else published_view(night, name)
+    if kind == "other":
+        return scan_parts(night.store, table, night.others(table))
+    if kind == "former":
+        return scan_parts(night.store, table, night.current(table))
+    return subjects_sql(night) if name == "expected_subjects" else night.published(name)
 
 
 def _staged(night: Night, table: str, writes: Sequence[Write]) -> str:
@@ -115,7 +120,7 @@ def _staged(night: Night, table: str, writes: Sequence[Write]) -> str:
 def _metadata(
     night: Night, table: str, writes: Sequence[Write], report: CheckpointReport, measured: Measurement
 ) -> dict[str, Any]:
-    views = {"interactions": published_view(night, "interactions"), "batch": _staged(night, table, writes)}
+    views = {"interactions": night.published("interactions"), "batch": _staged(night, table, writes)}
     with night.connect() as con:
         # Dagster stores the metadata of a range once for each of its days: too often for a picture.
         metadata = table_metadata(con, CONTRACTS[table], views, with_plot=night.first == night.day)

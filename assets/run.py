@@ -25,11 +25,11 @@ from assets.deployment import BACKFILL_JOB, NIGHTLY_JOB, build_definitions
 from assets.night_run import docs_index
 from assets.sole_run import FROM_COMMAND_LINE, close_orphans, sole_run
 from pipelines.errors import InputError
-from pipelines.ingest import read_files
+from pipelines.ledger import read_files
 from pipelines.query import console, print_answer, run_query
-from pipelines.settings import Settings, load_settings
+from pipelines.settings import Settings
+from pipelines.settings_file import load_settings
 from pipelines.sources import day_files
-from pipelines.store import Store
 from pipelines.views import FILE_NAME
 
 ONE_DAY = timedelta(days=1)
@@ -60,7 +60,7 @@ def plan_nights(settings: Settings, until: date | None = None, run_last: int | N
             fix="set nights.first to the day of your oldest file",
         )
     last = until or max(files)
-    start = min(first_due(Store(settings.store_root), files), last)
+    start = min(first_due(settings, files), last)
     single = run_last or settings.nights.run_last
     first_single = max(start, last - ONE_DAY * (single - 1))
     nights = tuple(first_single + ONE_DAY * n for n in range((last - first_single).days + 1))
@@ -68,17 +68,17 @@ def plan_nights(settings: Settings, until: date | None = None, run_last: int | N
     return Plan(history, nights)
 
 
-def first_due(store: Store, files: Mapping[date, Sequence[str]]) -> date:
+def first_due(settings: Settings, files: Mapping[date, Sequence[str]]) -> date:
     """The day after the newest complete night, or an earlier one for which there is a file that was not read yet."""
-    done = store.partitions("recommendations", until=max(files))
-    read = read_files(store)
+    done = settings.open_store().partitions("recommendations", until=max(files))
+    read = read_files(settings)
     unread = [day for day, names in files.items() if not read.issuperset((day, name) for name in names)]
     return min([done[-1] + ONE_DAY if done else min(files), *unread])
 
 
 def from_night(settings: Settings, night: date) -> Plan:
     """That night and all complete ones after it, for each night reads the one before."""
-    done = Store(settings.store_root).partitions("recommendations")
+    done = settings.open_store().partitions("recommendations")
     last = max([night, *done])
     return Plan(None, tuple(night + ONE_DAY * n for n in range((last - night).days + 1)))
 
@@ -123,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _find_dagster_home(chosen.settings)
     try:
         settings = load_settings(chosen.settings)
-        with sole_run(settings.store_root):
+        with sole_run(settings.work_folder):
             due = from_night(settings, chosen.night) if chosen.night else None
             return _run(settings, due or plan_nights(settings, chosen.until, chosen.nights))
     except InputError as error:
@@ -137,7 +137,7 @@ def _run(settings: Settings, plan: Plan) -> int:
         close_orphans(instance)
         succeeded = run_plan(settings, plan, instance)
     if not succeeded:
-        served = (settings.store_root / FILE_NAME).exists()
+        served = (settings.work_folder / FILE_NAME).exists()
         before = "every query still shows the night before it" if served else "there is no complete night yet"
         print(f"\nThat night is not served: {before}.", file=sys.stderr)
         return 1
@@ -163,11 +163,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _summarise(settings: Settings, seconds: float) -> None:
     """Say where the tables lie, and show the leaderboard and a few lists."""
-    views = settings.store_root / FILE_NAME
+    views = settings.work_folder / FILE_NAME
     print(f"\nDone in {seconds:.0f} s.\n")
-    print(f"Tables     {settings.store_root}")
+    store = settings.open_store()
+    print(f"Tables     {store.root}")
     print(f"DuckDB     {views}")
-    print(f"Data Docs  {docs_index(Store(settings.store_root))}\n")
+    print(f"Data Docs  {docs_index(store)}\n")
     print("Leaderboard: models that had not seen the last two nights were asked for the items of the last one")
     print_answer(console(), *run_query(views, "leaderboard", {}))
     print(f"\nTop recommendations of three users, by {settings.recommendations.serve}")

@@ -14,15 +14,15 @@ FROM_COMMAND_LINE: Final = {"nightly/from": "command line"}
 
 
 @contextmanager
-def sole_run(store_root: Path) -> Iterator[None]:
+def sole_run(work_folder: Path) -> Iterator[None]:
     """Hold the right to run nights of a store from the command line; ``InputError`` if another process holds it."""
     try:
-        store_root.mkdir(parents=True, exist_ok=True)
-        lock = (store_root / ".run.lock").open("w")
+        work_folder.mkdir(parents=True, exist_ok=True)
+        lock = (work_folder / ".run.lock").open("w")
     except OSError as error:
         raise InputError(
             "the store cannot be written",
-            where=store_root,
+            where=work_folder,
             value=error,
             allowed="a folder, or a path where one can be made",
             fix="change store.root in the settings, or the rights of the folder",
@@ -33,7 +33,7 @@ def sole_run(store_root: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise InputError(
                 "another run is at work on this store",
-                where=store_root,
+                where=work_folder,
                 value="locked",
                 allowed="one run at a time",
                 fix="wait until it has ended, then run again",

@@ -4,18 +4,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from pipelines.evaluation import build_metrics
-from pipelines.night import (
-    Night,
-    build_interactions,
-    build_interval_uniformity,
-    build_item_frequency,
-    build_items,
-    build_metadata_vocabulary,
-    build_sessions,
-    build_training_sequences,
-)
+from pipelines.log_stages import build_interactions, build_items, build_sessions
+from pipelines.night import Night
 from pipelines.scoring import build_recommendations, build_related_items
 from pipelines.settings import Settings
+from pipelines.statistics_stages import (
+    build_interval_uniformity,
+    build_item_frequency,
+    build_item_neighbours,
+    build_metadata_vocabulary,
+    build_training_sequences,
+)
 from pipelines.store import Write
 from pipelines.training import train_model
 
@@ -51,7 +50,7 @@ DATA_STAGES = (
     Stage("sessions", {"sessions": "sessions"}, build_sessions, ("interactions",), "data", takes_range=True),
     Stage(
         "item_frequency",
-        {"item_frequency": "item_frequency"},
+        {name: name for name in ("item_frequency", "item_users")},
         build_item_frequency,
         ("sessions", "items"),
         "statistics",
@@ -62,6 +61,14 @@ DATA_STAGES = (
         {"interval_uniformity": "interval_uniformity"},
         build_interval_uniformity,
         ("sessions",),
+        "statistics",
+        takes_range=True,
+    ),
+    Stage(
+        "item_neighbours",
+        {"item_neighbours": "item_neighbours"},
+        build_item_neighbours,
+        ("item_frequency",),
         "statistics",
         takes_range=True,
     ),

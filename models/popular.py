@@ -49,10 +49,14 @@ class Popular(Recommender[PopularConfig]):
         known = train.without_unknown()
         totals = np.bincount(known.items, minlength=self.num_items)
         counts = np.bincount(known.items, weights=self._event_weights(known.times), minlength=self.num_items)
+        self.take_counts(counts, totals)
+        return one_pass(self.config, time.perf_counter() - started, on_step)
+
+    def take_counts(self, counts: NDArray[Any], totals: NDArray[Any]) -> None:
+        """Rank by weighted counts, ties by the counts of all events; both [num_items]."""
         # The order is settled in float64: float32 scores may only add ties to it, never turn it round.
         self._order = np.lexsort((-totals, -counts)).astype(np.int32)
-        self._scores = (counts / counts.sum()).astype(np.float32)
-        return one_pass(self.config, time.perf_counter() - started, on_step)
+        self._scores = (counts / max(counts.sum(), 1)).astype(np.float32)
 
     def _event_weights(self, times: NDArray[np.int64]) -> NDArray[np.float64]:
         age_days = (times.max() - times) / SECONDS_PER_DAY

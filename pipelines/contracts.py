@@ -11,6 +11,7 @@ import pyarrow as pa
 TEXT: Final = pa.string()
 TIME: Final = pa.timestamp("us", tz="UTC")
 DATE: Final = pa.date32()
+SUM: Final = pa.decimal128(38, 0)
 
 
 @dataclass(frozen=True)
@@ -186,8 +187,9 @@ ITEM_FREQUENCY = Contract(
         Column("last_seen", TIME, "time of its last event, UTC"),
         Column("popularity_rank", pa.int64(), "1 for the most events; ties by item_id"),
         Column("share", pa.float64(), "num_events over the events of all items"),
-        Column("is_frequent", pa.bool_(), "among the top share of items that the settings call frequent"),
+        Column("is_frequent", pa.bool_(), "among the first share of items that the settings call frequent"),
         Column("gap_variance_s2", pa.float64(), "sample variance of the gaps between its events, s^2", nullable=True),
+        Column("gap_square_sum_us2", SUM, "sum of their squares, us^2: from it the next night goes on"),
     ),
     snapshot=True,
 )
@@ -209,8 +211,43 @@ INTERVAL_UNIFORMITY = Contract(
             "coefficient of variation of log(1 + gap); needs two gaps",
             nullable=True,
         ),
-        Column("uniformity_rank", pa.int64(), "1 for the smallest dispersion; ties by user_id", nullable=True),
-        Column("is_uniform", pa.bool_(), "among the lowest dispersions, by the share that the settings call uniform"),
+        Column("uniformity_rank", pa.int64(), "1 for the evenest; ties by user_id; needs two gaps", nullable=True),
+        Column("is_uniform", pa.bool_(), "among the first ranks, by the share that the settings call uniform"),
+        Column("first_point", TIME, "first of these points in time"),
+        Column("last_point", TIME, "last of them: from here on the next night goes on"),
+        Column("gap_square_sum_s2", SUM, "sum of the squares of the gaps, s^2"),
+        Column("log_gap_sum", SUM, "sum of round(1e9 log(1 + gap))"),
+        Column("log_gap_square_sum", SUM, "sum of their squares"),
+    ),
+    snapshot=True,
+)
+
+ITEM_USERS = Contract(
+    "item_users",
+    "the first time that a user touched an item",
+    ("first_date", "item_id", "user_id"),
+    "first_date",
+    (
+        Column("first_date", DATE, "day of the user's first event of positive weight on the item"),
+        Column("item_id", TEXT, "the item"),
+        Column("user_id", TEXT, "the user"),
+    ),
+)
+
+ITEM_NEIGHBOURS = Contract(
+    "item_neighbours",
+    "one rank of an item's neighbours: items that the same subjects touched",
+    ("as_of_date", "item_id", "rank"),
+    "as_of_date",
+    (
+        AS_OF,
+        Column("item_id", TEXT, "the item"),
+        Column("rank", pa.int32(), "1 is the best score; ties by neighbour_id"),
+        Column("neighbour_id", TEXT, "the neighbour"),
+        Column("similarity", pa.float64(), "cosine over subjects, who weigh less the more items they have"),
+        Column("mean_gap_s", pa.float64(), "mean time between a subject's last events on the two, seconds"),
+        Column("num_subjects", pa.int64(), "subjects in the window who touched both"),
+        Column("score", pa.float64(), "similarity, closeness in time and evenness of the neighbour together"),
     ),
     snapshot=True,
 )
@@ -218,33 +255,29 @@ INTERVAL_UNIFORMITY = Contract(
 METADATA_VOCABULARY = Contract(
     "metadata_vocabulary",
     "one token of one field",
-    ("as_of_date", "field", "token"),
-    "as_of_date",
+    ("field", "token"),
+    "first_night",
     (
-        AS_OF,
+        Column("first_night", DATE, "the night that numbered it"),
         Column("field", TEXT, "item, title, brand, category_1, category_2, ..., or attribute:<name>"),
         Column("token", TEXT, "the value; for the field item, the item_id"),
         Column("number", pa.int32(), "its number in the field, from 2: 0 is padding, 1 is unknown; never changes"),
-        Column("count", pa.int64(), "items that carry the token as of this night"),
-        Column("first_night", DATE, "the night that numbered it"),
+        Column("count", pa.int64(), "items that carried the token when it was numbered"),
     ),
-    snapshot=True,
 )
 
 TRAINING_SEQUENCES = Contract(
     "training_sequences",
-    "the events of one subject in one part of the data",
-    ("as_of_date", "subject_type", "subject_id", "split"),
-    "as_of_date",
+    "the events of one subject on one day",
+    ("event_date", "subject_type", "subject_id"),
+    "event_date",
     (
-        AS_OF,
+        Column("event_date", DATE, "day of the events in the zone of the nights"),
         Column("subject_type", TEXT, "user or session (an anonymous source session)"),
         Column("subject_id", TEXT, "user_id or source_session"),
-        Column("split", TEXT, "train (to night N-2), validation (night N-1) or test (night N)"),
         Column("item_numbers", pa.list_(pa.int32()), "numbers of the items in order of time"),
         Column("event_times", pa.list_(TIME), "their times, UTC"),
     ),
-    snapshot=True,
 )
 
 TRAINING_RUNS = Contract(
@@ -325,7 +358,9 @@ CONTRACTS: Final[dict[str, Contract]] = {
         ITEMS,
         SESSIONS,
         ITEM_FREQUENCY,
+        ITEM_USERS,
         INTERVAL_UNIFORMITY,
+        ITEM_NEIGHBOURS,
         METADATA_VOCABULARY,
         TRAINING_SEQUENCES,
         TRAINING_RUNS,

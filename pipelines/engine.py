@@ -42,7 +42,7 @@ def quote(text: object) -> str:
     return "'" + str(text).replace("'", "''") + "'"
 
 
-def quote_path(path: Path) -> str:
+def quote_path(path: Path | str) -> str:
     """A SQL string literal of the path of one file; DuckDB would take some characters of it for a pattern."""
     return quote(re.sub(r"([\[*?])", r"[\1]", str(path)))
 
@@ -52,7 +52,18 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def scan(contract: Contract, paths: Iterable[Path]) -> str:
+def start_of_day(zone: str, day: date) -> str:
+    """SQL of the first moment of a day in a zone.
+
+    Where clocks go back over midnight (Azores, Cuba), midnight comes twice, and DuckDB alone would take the second one.
+    """
+    midnight = f"{quote(day)}::timestamp"
+    instant = f"timezone({quote(zone)}, {midnight})"
+    before = f"timezone({quote(zone)}, {instant} - to_microseconds(1))"
+    return f"({instant} - to_microseconds(greatest(epoch_us({before}) + 1 - epoch_us({midnight}), 0)))"
+
+
+def scan(contract: Contract, paths: Iterable[Path | str]) -> str:
     """SELECT over Parquet files of one table; without files, an empty relation of the same columns."""
     listed = ", ".join(quote_path(path) for path in paths)
     if not listed:
@@ -124,7 +135,7 @@ def describe_part(store: Store, path: Path, partition: date, slice_: str = "") -
     return Part(
         partition=partition.isoformat(),
         slice=slice_,
-        path=path.relative_to(store.root).as_posix(),
+        path=path.relative_to(store.work).as_posix(),
         num_rows=pq.read_metadata(path).num_rows,
         sha256=digest,
     )
@@ -148,4 +159,5 @@ _SQL_TYPES = {
     pa.float64(): "double",
     pa.float32(): "float",
     pa.bool_(): "boolean",
+    pa.decimal128(38, 0): "decimal(38, 0)",
 }

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Final
 
 import duckdb
-import pyarrow.parquet as pq
 
-from pipelines.engine import describe_part, quote, scan_parts, write_part
-from pipelines.errors import InputError
+from pipelines.engine import describe_part, quote, quote_path, write_part
+from pipelines.night import Night
 from pipelines.raw import plain_file, raw_column, read_raw
 from pipelines.settings import Events, EventType, RejectRule, Settings
 from pipelines.sources import day_files, hash_file
@@ -22,63 +21,24 @@ ITEM_PROPERTIES: Final = ("title", "description", "category", "brand", "price")
 LOG_SLICE: Final = "events"
 
 
-def ingest_day(
-    con: duckdb.DuckDBPyConnection,
-    store: Store,
-    settings: Settings,
-    day: date,
-    run_id: str,
-    known_items: str,
-    known_content: dict[str, str],
-) -> list[Write]:
-    """Read the raw files of one day and write their rows to the run folder; nothing is published yet.
+def ingest_day(night: Night, known_items: str, day: date, run_id: str) -> list[Write]:
+    """Read the raw files of one day and write their rows to the run folder of ``run_id``; nothing is published yet.
 
-    ``known_items`` is a SELECT of the item_ids that exist, or empty if every item is welcome. ``known_content`` maps
-    the hash of each file read so far to its name; the files of the day are added to it. A day without a file gives
-    empty parts. Raises ``InputError`` for a file that cannot be read, lacks a mapped column, or whose content was
-    already ingested under another name.
+    ``known_items`` is the path of a file of (item_id, known_from), or empty if events may name any item. A day without
+    a file gives empty parts. Raises ``InputError`` for a file that cannot be read or lacks a mapped column.
     """
+    settings = night.settings
     files = day_files(settings.events.path, settings.folder).get(day, [])
     hashes = {name: hash_file(settings.folder / name) for name in files}
-    con.execute(_EMPTY_JUDGED)
-    for name in files:
-        _refuse_known_content(settings, known_content, name, hashes[name])
-        _judge_file(con, settings, store.root / "scratch", day, name, known_items)
-        if con.execute("select 1 from judged where source_file = ? limit 1", [name]).fetchone():
-            known_content[hashes[name]] = name
-    if settings.events.identical_rows == "quarantine":
-        con.execute(_REJECT_IDENTICAL)
-    _list_files(con, settings.folder, hashes)
-    return _write_tables(con, store, day, run_id)
-
-
-def published_content(con: duckdb.DuckDBPyConnection, store: Store, first: date, last: date) -> dict[str, str]:
-    """Hash and name of every file with a row that was read, but those of ``first`` to ``last``: they are read anew."""
-    parts = [
-        part for part in store.parts("source_files") if not first.isoformat() <= part.partition <= last.isoformat()
-    ]
-    files = scan_parts(store, "source_files", parts)
-    return dict(con.execute(f"select sha256, source_file from ({files}) where num_rows > 0").fetchall())
-
-
-def read_files(store: Store) -> set[tuple[date, str]]:
-    """Day and name of every raw file that was read."""
-    paths = store.paths(store.parts("source_files"))
-    tables = [pq.read_table(path, columns=["file_date", "source_file"]) for path in paths]
-    return {(day, name) for table in tables for day, name in zip(*table.to_pydict().values(), strict=True)}
-
-
-def _refuse_known_content(settings: Settings, known_content: Mapping[str, str], name: str, digest: str) -> None:
-    """Stop when the same bytes came under another name; the same name again is a re-run."""
-    former = known_content.get(digest, name)
-    if former != name:
-        raise InputError(
-            "the content of a raw file was already ingested under another name",
-            where=settings.path_of(name),
-            value=f"the same bytes as {former} (sha256 {digest[:12]}...)",
-            allowed="each file once; the same name again is a re-run",
-            fix=f"remove {name}, or deliver the file that belongs there",
-        )
+    with night.connect() as con:
+        con.execute(_EMPTY_JUDGED)
+        known = f"select item_id from {quote_path(known_items)} where known_from <= {quote(day)}::date"
+        for name in files:
+            _judge_file(con, settings, night.store.scratch, day, name, known if known_items else "")
+        if settings.events.identical_rows == "quarantine":
+            con.execute(_REJECT_IDENTICAL)
+        _list_files(con, settings.folder, hashes)
+        return _write_tables(con, night.store, day, run_id)
 
 
 _EMPTY_JUDGED: Final = """

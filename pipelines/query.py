@@ -20,7 +20,7 @@ from rich.text import Text
 
 from pipelines.engine import identifier, quote
 from pipelines.errors import InputError
-from pipelines.settings import load_settings
+from pipelines.settings_file import load_settings
 from pipelines.views import FILE_NAME, open_views
 
 FOLDER: Final = Path(__file__).parent.parent / "queries"
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         parameters = dict(_split(parameter) for parameter in chosen.parameters)
-        views = load_settings(chosen.settings).store_root / FILE_NAME
+        views = load_settings(chosen.settings).work_folder / FILE_NAME
         print_answer(console(), *run_query(views, chosen.name, parameters))
     except InputError as error:
         print(error, file=sys.stderr)

@@ -1,7 +1,7 @@
-"""Write the tables that are served: recommendations for every active subject, related items for every listed item.
+"""The tables that are served: recommendations for every active subject, related items for every listed item.
 
-Subjects are scored in chunks and streamed to Parquet, so memory does not grow with the rows that are written. It holds
-the training data once, to count what is popular for the fallback.
+Both are kernels like the others, whose last step ranks: subjects come in order with their histories, a chunk of them is
+ranked, and the rows are streamed to Parquet. So memory does not grow with the rows, and Beam spreads the work.
 """
 
 import hashlib
@@ -11,50 +11,70 @@ from datetime import timedelta
 from functools import partial
 from typing import Final
 
-import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from models.recommender import Recommender
 from models.sequences import Sequences
 from pipelines.contracts import CONTRACTS
-from pipelines.engine import ROW_GROUP_SIZE, create_views, describe_part, part_path, quote, scan_parts, scan_table
-from pipelines.night import Night
-from pipelines.ranking import FROM_MODEL, REASONS, Lists, fit_fallback, rank
+from pipelines.engine import create_views, quote, scan_parts
+from pipelines.kernel import Fold, Kernel, Relation, Step
+from pipelines.ledger import read_hashes
+from pipelines.night import Night, replace_days
+from pipelines.ranking import FALLBACK_DAYS, FROM_MODEL, REASONS, Lists, count_fallback, rank
+from pipelines.runs import starts_of, whole_runs
 from pipelines.store import Part, Write
 from pipelines.training import CHECKPOINTS, SERVING, load_model
-from pipelines.training_data import Vocabulary, load_training_data, load_vocabulary, to_sequences
+from pipelines.training_data import Vocabulary, gather, history_parts, load_vocabulary
 
 CHUNK_SUBJECTS: Final = 20_000
+SUBJECT: Final = ("subject_type", "subject_id")
 
 
-def subjects_sql(night: Night) -> str:
-    """SELECT of the subjects that get a list; reads ``sessions``.
+def subjects_sql(night: Night, sessions: str = "sessions") -> str:
+    """SELECT of the subjects that get a list; reads ``sessions``, and may name one of them more than once.
 
     Users with any event in the last ``active_days``, and the anonymous source sessions of the night itself.
     """
     since = quote(night.day - timedelta(days=night.settings.recommendations.active_days - 1))
     zone = quote(night.settings.nights.time_zone)
     return f"""
-        select distinct 'user' as subject_type, user_id as subject_id from sessions
+        select distinct 'user' as subject_type, user_id as subject_id from {sessions}
         where user_id is not null and timezone({zone}, ended_at)::date >= {since}::date
         union all
-        select distinct 'session', source_session from sessions
+        select distinct 'session', source_session from {sessions}
         where user_id is null and timezone({zone}, ended_at)::date >= {quote(night.day)}::date
     """
 
 
 def build_recommendations(night: Night) -> list[Write]:
     """Rank ``k`` items for every active subject, by every model."""
-    with night.connect() as con:
-        _collect_histories(con, night)
-        return _build(night, "recommendations", partial(_recommendations, con))
+    since = night.day - timedelta(days=night.settings.recommendations.active_days)
+    relations = {
+        "subjects": night.relation("sessions", subjects_sql(night, "files"), since=since, until=night.day),
+        "sequences": night.relation_of("training_sequences", history_parts(night)),
+    }
+    return _build(night, "recommendations", relations, SUBJECT, ("subjects", "sequences"), _HISTORIES, _recommend)
 
 
 def build_related_items(night: Night) -> list[Write]:
     """Rank ``related_k`` items beside every listed item, by every model."""
-    return _build(night, "related_items", _related_items)
+    relations = {
+        "listed": night.relation_of("items", night.current("items"), "select item_id from files where is_listed"),
+        "metadata_vocabulary": night.relation("metadata_vocabulary", until=night.day),
+    }
+    return _build(night, "related_items", relations, ("item_id",), ("listed",), _LISTED_ITEMS, _relate)
+
+
+_HISTORIES: Final = """
+    select subject_type, subject_id, item_numbers, event_times
+    from (select distinct * from subjects) left join sequences using (subject_type, subject_id)
+    order by subject_type, subject_id, event_date
+"""
+_LISTED_ITEMS: Final = """
+    select item_id, number from listed join metadata_vocabulary on field = 'item' and token = item_id
+    order by number
+"""
 
 
 @dataclass(frozen=True)
@@ -73,27 +93,62 @@ class Scorer:
         return rank(self.model, self.fallback, histories, k, allowed, exclude_seen=exclude_seen)
 
 
-def _build(night: Night, table: str, batches: Callable[[Scorer], Iterator[pa.Table]]) -> list[Write]:
-    vocabulary = load_vocabulary(night)
-    fallback = fit_fallback(load_training_data(night).everything, vocabulary.num_items)
-    folder = night.store.run_folder(night.run_id, table)
+Ranking = Callable[[Scorer, Iterator[pa.RecordBatch]], Iterator[pa.Table]]
+
+
+def _build(
+    night: Night,
+    table: str,
+    relations: Mapping[str, Relation],
+    key: tuple[str, ...],
+    split: tuple[str, ...],
+    sql: str,
+    ranking: Ranking,
+) -> list[Write]:
     parts: list[Part] = []
     for name in night.settings.training.models:
-        model = load_model(night, name, SERVING, vocabulary, latest_as_of=night.day)
-        assert model is not None, f"{name} has no serving chain"
-        scorer = Scorer(night, model, fallback, vocabulary, _versions(night, name, vocabulary))
-        path = part_path(folder, night.day, name)
-        with pq.ParquetWriter(path, CONTRACTS[table].schema, compression="zstd") as writer:
-            for batch in batches(scorer):
-                writer.write_table(batch, row_group_size=ROW_GROUP_SIZE)
-        parts.append(describe_part(night.store, path, night.day, name))
-    return [Write(table, tuple(parts), frozenset({night.day.isoformat()}))]
+        step = Step("ranked", key, split, sql, load=partial(_load_ranking, night, name, ranking))
+        parts += night.run(Kernel(table, (step,)), relations, slice_=name)
+    return [replace_days(table, parts, [night.day])]
+
+
+def _load_ranking(night: Night, name: str, ranking: Ranking) -> Fold:
+    """The fold that ranks with a model, loaded with all that it needs."""
+    return partial(ranking, load_scorer(night, name))
+
+
+def load_scorer(night: Night, name: str) -> Scorer:
+    """Load the serving model of a night, its fallback and the items."""
+    vocabulary = load_vocabulary(night)
+    model = load_model(night, name, SERVING, vocabulary, latest_as_of=night.day)
+    assert model is not None, f"{name} has no serving chain"
+    return Scorer(night, model, _fallback(night, vocabulary.num_items), vocabulary, _versions(night, name, vocabulary))
+
+
+def _fallback(night: Night, num_items: int) -> Recommender:
+    """What was popular in the week that ends with the newest event."""
+    with night.connect() as con:
+        create_views(con, {"sequences": scan_parts(night.store, "training_sequences", history_parts(night))})
+        rows = con.sql(f"""
+            select number, count(*) as total, count(*) filter (
+                event_time >= (select max(event_times[-1]) from sequences) - interval {FALLBACK_DAYS} day
+            ) as recent
+            from (select unnest(item_numbers) as number, unnest(event_times) as event_time from sequences)
+            group by number
+        """).to_arrow_table()
+    counts = np.zeros((2, num_items), np.int64)
+    counts[:, rows["number"].to_numpy()] = rows["recent"].to_numpy(), rows["total"].to_numpy()
+    return count_fallback(*counts)
 
 
 def _versions(night: Night, name: str, vocabulary: Vocabulary) -> dict[str, str]:
-    """What a row was made from: hashes of the checkpoint, of the data, and of the settings that shape the lists."""
+    """What a row was made from: hashes of the checkpoint, of the data, and of the settings that shape the lists.
+
+    The data are the raw files up to the night, as they lay on disk, the numbers of the items and which are listed: so
+    the hash does not depend on how an engine divides a table into files.
+    """
     (model,) = (part.sha256 for part in night.current(CHECKPOINTS) if part.slice == name)
-    data = "".join(part.sha256 for part in night.current("training_sequences")) + vocabulary.content_hash
+    data = "".join(sorted(read_hashes(night))) + vocabulary.content_hash
     rules = night.settings.recommendations.model_dump_json(exclude={"serve"})
     return {
         "model_version": model[:12],
@@ -102,54 +157,40 @@ def _versions(night: Night, name: str, vocabulary: Vocabulary) -> dict[str, str]
     }
 
 
-def _collect_histories(con: duckdb.DuckDBPyConnection, night: Night) -> None:
-    """Create the table ``histories``: subjects in order with their whole history, empty lists if there is none."""
-    sequences = scan_parts(night.store, "training_sequences", night.current("training_sequences"))
-    create_views(
-        con, {"sessions": scan_table(night.store, "sessions", until=night.day), "training_sequences": sequences}
-    )
-    con.execute(f"""
-        create temp table histories as
-        select subject_type, subject_id,
-            coalesce(flatten(list(item_numbers order by event_times[1]) filter (item_numbers is not null)), [])
-                as item_numbers,
-            coalesce(flatten(list(event_times order by event_times[1]) filter (event_times is not null)), [])
-                as event_times
-        from ({subjects_sql(night)}) left join training_sequences using (subject_type, subject_id)
-        group by subject_type, subject_id order by subject_type, subject_id
-    """)
+def _recommend(scorer: Scorer, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Rows for the subjects of ordered rows (subject, items and times of one day, or null)."""
+    settings = scorer.night.settings
+    for rows in whole_runs(batches, lambda rows: starts_of(rows, *SUBJECT)):
+        begins = np.flatnonzero(starts_of(rows, *SUBJECT))
+        histories = gather(rows, begins).tail(settings.training.max_events)
+        subjects = rows.select(SUBJECT).take(pa.array(begins))
+        for start in range(0, len(begins), CHUNK_SUBJECTS):
+            chosen = np.arange(start, min(start + CHUNK_SUBJECTS, len(begins)))
+            rules = settings.recommendations
+            lists = scorer.rank(histories.take(chosen), rules.k, exclude_seen=rules.exclude_seen)
+            yield _rows(scorer, "recommendations", lists, subjects.slice(start, len(chosen)), "item_id")
 
 
-def _recommendations(con: duckdb.DuckDBPyConnection, scorer: Scorer) -> Iterator[pa.Table]:
-    """Rows for ``CHUNK_SUBJECTS`` subjects at a time."""
-    settings = scorer.night.settings.recommendations
-    for batch in con.sql("from histories").to_arrow_reader(CHUNK_SUBJECTS):
-        subjects = pa.Table.from_batches([batch])
-        histories = to_sequences(subjects["item_numbers"], subjects["event_times"])
-        lists = scorer.rank(histories, settings.k, exclude_seen=settings.exclude_seen)
-        named = {name: subjects[name] for name in ("subject_type", "subject_id")}
-        yield _rows(scorer, "recommendations", lists, named, "item_id")
-
-
-def _related_items(scorer: Scorer) -> Iterator[pa.Table]:
+def _relate(scorer: Scorer, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
     """An item's related items are what the model ranks after a history of that item alone, itself barred."""
-    listed = np.flatnonzero(scorer.vocabulary.is_listed).astype(np.int32)
-    for start in range(0, len(listed), CHUNK_SUBJECTS):
-        items = listed[start : start + CHUNK_SUBJECTS]
-        histories = Sequences(items, np.zeros(len(items), np.int64), np.arange(len(items) + 1))
-        lists = scorer.rank(histories, scorer.night.settings.recommendations.related_k, exclude_seen=True)
-        lists.items[lists.items == items[:, None]] = 0
-        named = {"item_id": scorer.vocabulary.item_ids.take(pa.array(items))}
-        yield _rows(scorer, "related_items", lists, named, "related_item_id")
+    for batch in batches:
+        numbers = batch["number"].to_numpy().astype(np.int32)
+        for start in range(0, len(numbers), CHUNK_SUBJECTS):
+            items = numbers[start : start + CHUNK_SUBJECTS]
+            histories = Sequences(items, np.zeros(len(items), np.int64), np.arange(len(items) + 1))
+            lists = scorer.rank(histories, scorer.night.settings.recommendations.related_k, exclude_seen=True)
+            lists.items[lists.items == items[:, None]] = 0
+            named = pa.table({"item_id": batch["item_id"].slice(start, len(items))})
+            yield _rows(scorer, "related_items", lists, named, "related_item_id")
 
 
-def _rows(scorer: Scorer, table: str, lists: Lists, subjects: Mapping[str, pa.Array], item_column: str) -> pa.Table:
+def _rows(scorer: Scorer, table: str, lists: Lists, subjects: pa.Table, item_column: str) -> pa.Table:
     """Lists as rows of a table: slots that nothing could fill are left out."""
     row, slot = np.nonzero(lists.items)
     reasons = lists.reasons[row, slot]
     constants = {"as_of_date": scorer.night.day, "model": scorer.model.name, **scorer.versions}
     columns = {
-        **{name: column.take(pa.array(row)) for name, column in subjects.items()},
+        **{name: subjects[name].take(pa.array(row)) for name in subjects.column_names},
         "rank": (slot + 1).astype(np.int32),
         item_column: scorer.vocabulary.item_ids.take(pa.array(lists.items[row, slot])),
         "score": lists.scores[row, slot],

@@ -1,47 +1,44 @@
-"""Training sequences: what each subject did, in order, as numbers, cut into train, validation and test.
+"""Training sequences: what each subject did on each day, in order, as numbers.
 
-Night N is the last day with events up to the as-of day, N-1 the one before: days without events are skipped. A reader
-that takes the train part alone cannot see what it is later selected and scored on.
+A day is a file. So a night writes its own days, and what a model may learn from is told by the days that are read: the
+last day with events is the test, the one before is validation, all before are for training.
 """
 
-from datetime import date, timedelta
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
 
 from pipelines.engine import quote
-from pipelines.settings import Settings
+from pipelines.kernel import Kernel, Step
+from pipelines.runs import Bools, starts_of, to_lists, whole_runs
+
+SUBJECT: Final = ("subject_type", "subject_id")
 
 
-def training_sequences_sql(settings: Settings, day: date) -> str:
-    """SELECT of ``training_sequences``; reads ``events`` and ``metadata_vocabulary`` of the night.
+def training_sequences_kernel(zone: str) -> Kernel:
+    """The ordered events of each subject and day.
 
-    The subject is the user, or the source session of an anonymous event. Events older than the window of the settings,
-    and all but the last ``max_events`` of a subject in each part, are left out: in each, for what a subject does last
-    must not decide what the train part holds.
+    Reads ``events`` and ``metadata_vocabulary``. An item without a number is left out.
     """
-    zone = quote(settings.nights.time_zone)
-    start = quote(day - timedelta(days=settings.training.window_days))
-    return f"""
-        with subject_events as (
-            select case when user_id is null then 'session' else 'user' end as subject_type,
-                coalesce(user_id, source_session) as subject_id, session_id, position, item_id, event_time,
-                timezone({zone}, event_time)::date as event_date
-            from events
-        ), last_nights as (
-            select event_date, row_number() over (order by event_date desc) as age
-            from (select distinct event_date from subject_events) order by age limit 2
-        ), split as (
-            select subject_events.*, case age when 1 then 'test' when 2 then 'validation' else 'train' end as split
-            from subject_events left join last_nights using (event_date)
-            where event_date > {start}::date
-        ), recent as (
-            select * from split
-            qualify row_number() over (
-                partition by subject_type, subject_id, split order by event_time desc, session_id desc, position desc
-            ) <= {settings.training.max_events}
+    sql = f"""
+        select timezone({quote(zone)}, event_time)::date as event_date, subject_type, subject_id, number, event_time
+        from events join (select token, number from metadata_vocabulary where field = 'item') on token = item_id
+        order by event_date, subject_type, subject_id, event_time, session_id, position
+    """
+    return Kernel("training_sequences", (Step("gathered", SUBJECT, ("events",), sql, fold_sequences),))
+
+
+def fold_sequences(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Gather events, ordered by day, subject and time, into rows of ``training_sequences``."""
+    for events in whole_runs(batches, _starts):
+        begins = np.flatnonzero(_starts(events))
+        heads = events.select(["event_date", *SUBJECT]).take(pa.array(begins))
+        yield heads.append_column("item_numbers", to_lists(events["number"], begins)).append_column(
+            "event_times", to_lists(events["event_time"], begins)
         )
-        select {quote(day)}::date as as_of_date, subject_type, subject_id, split,
-            list(number order by event_time, session_id, position) as item_numbers,
-            list(event_time order by event_time, session_id, position) as event_times
-        from recent join metadata_vocabulary on field = 'item' and token = item_id
-        group by subject_type, subject_id, split
-        order by subject_type, subject_id, max(event_time)
-    """
+
+
+def _starts(events: pa.Table) -> Bools:
+    return starts_of(events, "event_date", *SUBJECT)

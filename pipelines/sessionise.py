@@ -1,77 +1,155 @@
 """Interactions to sessions.
 
-Events belong together if user and source session are the same and no pause between them is longer than the gap. Where
-the source names sessions (visits, invoices), these are kept apart; where it does not, the gap alone decides. Whether an
-event starts a session depends on the event before it alone, so a night has to reopen only the days whose sessions its
-events can reach.
+Events of one user belong together if no pause between them is longer than the gap. Where the source names sessions
+(visits, invoices), these are kept apart; where it does not, the gap alone decides.
+
+A session that goes on through a whole day without a pause ends at the midnight after it. So no session touches more
+than two days, and which sessions start on a day follows from the events of that day, of the two before and of the one
+after: a night works on those, however long the history is.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 
 import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from pipelines.engine import quote, scan_parts
-from pipelines.settings import Nights
-from pipelines.store import Store
+from pipelines.engine import start_of_day
+from pipelines.kernel import Kernel, Step
+from pipelines.runs import Bools, changes, starts_of, to_lists, whole_runs
+from pipelines.settings import Sessions
+
+SUBJECT = ("user_id", "case when user_id is null then source_session end")
+DAYS_BEFORE, DAYS_AFTER = 2, 1
 
 
-def days_to_rebuild(
-    con: duckdb.DuckDBPyConnection, store: Store, nights: Nights, first: date, last: date
-) -> tuple[date, date]:
-    """First and last start day of the sessions that the files of ``first`` to ``last`` can change.
+def sessions_kernel(rules: Sessions, zone: str, first: date, last: date) -> Kernel:
+    """Sessions that start from ``first`` to ``last``.
 
-    The files may hold late events, and the first event of the earliest day may continue a session that began before.
-    Where a later day was ingested already, its sessions may lose their first events to the latest day, or get them.
+    Reads ``interactions`` of ``DAYS_BEFORE`` days before to ``DAYS_AFTER`` days after these.
     """
-    slices = {(first + timedelta(days=n)).isoformat() for n in range((last - first).days + 1)}
-    touched = [date.fromisoformat(part.partition) for part in store.parts("interactions", slices=slices)]
-    earliest, latest = min([first, *touched]), max([last, *touched])
-    if store.parts("interactions", since=latest + timedelta(days=1)):
-        latest += timedelta(days=1)
-    before = store.parts("sessions", until=earliest - timedelta(days=1))
-    still_open = con.execute(f"""
-        select min(session_date) from ({scan_parts(store, "sessions", before)})
-        where epoch_us(ended_at) >= {_midnight_us(earliest, nights.time_zone)} - {_gap_us(nights)}
-    """).fetchone()
-    assert still_open is not None
-    return (still_open[0] or earliest), latest
+    step = Step(
+        "sessionised", SUBJECT, ("interactions",), _ordered_events(rules, zone, first), _fold(rules, first, last)
+    )
+    return Kernel("sessions", (step,))
 
 
-def sessions_sql(nights: Nights, first: date, last: date) -> str:
-    """SELECT of the sessions that start from ``first`` to ``last``; reads ``interactions`` from the day before on."""
-    key = "user_id, source_session"
-    order = "event_time, source_file, source_row"
+def _ordered_events(rules: Sessions, zone: str, first: date) -> str:
+    """Of the earliest day its end is enough: what can reach over midnight. Only the robot guard counts whole days."""
+    midnight = start_of_day(zone, first - timedelta(days=DAYS_BEFORE - 1))
+    reaching = f"event_time >= {midnight} - to_microseconds({gap_us(rules)})"
     return f"""
-        with marked as (
-            select *, coalesce(
-                epoch_us(event_time) - epoch_us(lag(event_time) over in_order) > {_gap_us(nights)}, true
-            ) as starts
-            from interactions
-            window in_order as (partition by {key} order by {order})
-        ), numbered as (
-            select *, sum(starts::int) over (
-                partition by {key} order by {order} rows unbounded preceding
-            ) as session_number
-            from marked
-        ), grouped as (
-            select {key}, min(event_time) as started_at, max(event_time) as ended_at, count(*) as num_events,
-                list(item_id order by {order}) as item_ids,
-                list(event_time order by {order}) as event_times,
-                list(event_type order by {order}) as event_types
-            from numbered group by {key}, session_number
-        ), dated as (
-            select *, timezone({quote(nights.time_zone)}, started_at)::date as session_date,
-                md5(to_json([user_id, source_session, epoch_us(started_at)::varchar])::varchar) as session_id
-            from grouped
-        )
-        select * from dated where session_date between {quote(first)}::date and {quote(last)}::date
-        order by session_date, started_at, session_id
+        select user_id, source_session, event_time, event_date, item_id, event_type
+        from interactions where {"true" if rules.max_events_a_day else reaching}
+        order by user_id, source_session, event_time, source_file, source_row
     """
 
 
-def _gap_us(nights: Nights) -> int:
-    return round(nights.session_gap_minutes * 60_000_000)
+def gap_us(rules: Sessions) -> int:
+    """The gap in microseconds."""
+    return round(rules.gap_minutes * 60_000_000)
 
 
-def _midnight_us(day: date, zone: str) -> str:
-    return f"epoch_us(timezone({quote(zone)}, {quote(day)}::timestamp))"
+def _fold(rules: Sessions, first: date, last: date) -> partial[Iterator[pa.Table]]:
+    return partial(fold_sessions, rules, first, last)
+
+
+def fold_sessions(rules: Sessions, first: date, last: date, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Cut events, ordered by user, source session and time, into rows of ``sessions``."""
+    for events in whole_runs(batches, _starts_of_subjects):
+        kept = _without_robots(events, rules.max_events_a_day)
+        if kept.num_rows:
+            yield _sessions(_cut(kept, rules), first, last)
+
+
+def _starts_of_subjects(events: pa.Table) -> Bools:
+    anonymous = pc.is_null(events["user_id"]).to_numpy()
+    return changes(events["user_id"]) | (anonymous & changes(events["source_session"]))
+
+
+def _without_robots(events: pa.Table, max_events_a_day: int) -> pa.Table:
+    """Leave out the days on which a subject has more events than a person makes."""
+    if not max_events_a_day:
+        return events
+    subject = np.cumsum(_starts_of_subjects(events))
+    days = _days(events)
+    day_of_subject = subject * (np.int64(days.max()) - days.min() + 1) + (days - days.min())
+    _, index, counts = np.unique(day_of_subject, return_inverse=True, return_counts=True)
+    return events.filter(pa.array(counts[index] <= max_events_a_day))
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """Events, where each session begins in them, and how many pieces of the same visit lie before it."""
+
+    events: pa.Table
+    begins: NDArray[np.int64]
+    pieces: NDArray[np.int64]
+
+
+def _cut(events: pa.Table, rules: Sessions) -> _Cut:
+    times = events["event_time"].cast(pa.int64()).to_numpy()
+    new_key = starts_of(events, "user_id", "source_session")
+    starts = new_key | (np.diff(times, prepend=times[:1]) > gap_us(rules))
+    starts |= _cut_at_midnight(starts, _days(events))
+    if rules.immediate_repeats == "drop":
+        kept = starts | starts_of(events, "item_id", "event_type")
+        events, starts = events.filter(pa.array(kept)), starts[kept]
+    visit_begins = np.flatnonzero(starts)
+    position = np.arange(len(starts)) - visit_begins[np.cumsum(starts) - 1]
+    begins = np.flatnonzero(position % rules.max_events == 0)
+    return _Cut(events, begins, position[begins] // rules.max_events)
+
+
+def _cut_at_midnight(starts: Bools, days: NDArray[np.int64]) -> Bools:
+    """Where a chain of events without a pause enters its third day, or a later one."""
+    first_day = days[starts][np.cumsum(starts) - 1]
+    return (np.diff(days, prepend=days[:1]) > 0) & (days > first_day + 1)
+
+
+def _days(events: pa.Table) -> NDArray[np.int64]:
+    return events["event_date"].cast(pa.int32()).to_numpy().astype(np.int64)
+
+
+def _sessions(cut: _Cut, first: date, last: date) -> pa.Table:
+    """Rows of the sessions that start from ``first`` to ``last``."""
+    events, begins = cut.events, cut.begins
+    heads = events.take(pa.array(begins))
+    ends = np.append(begins[1:], events.num_rows)
+    sessions = pa.table(
+        {
+            "session_date": heads["event_date"],
+            "user_id": heads["user_id"],
+            "source_session": heads["source_session"],
+            "started_at": heads["event_time"],
+            "ended_at": events["event_time"].take(pa.array(ends - 1)),
+            "num_events": pa.array((ends - begins).astype(np.int32)),
+            "item_ids": to_lists(events["item_id"], begins),
+            "event_times": to_lists(events["event_time"], begins),
+            "event_types": to_lists(events["event_type"], begins),
+            "piece": pa.array(cut.pieces),
+        }
+    )
+    started = sessions["session_date"]
+    wanted = pc.and_(pc.greater_equal(started, pa.scalar(first)), pc.less_equal(started, pa.scalar(last)))
+    return _name_sessions(sessions.filter(wanted))
+
+
+def _name_sessions(sessions: pa.Table) -> pa.Table:
+    """Give every session its id: a hash of who, the source session, the start, and the piece if a visit was cut."""
+    with duckdb.connect(config={"threads": 1}) as con:
+        ids = con.sql("""
+            with named as (
+                select [user_id, source_session, epoch_us(started_at)::varchar] as parts, piece from sessions
+            )
+            select md5(
+                to_json(case when piece = 0 then parts else parts || [piece::varchar] end)::varchar
+            ) as session_id
+            from named
+        """).to_arrow_table()
+    return sessions.append_column("session_id", ids["session_id"])

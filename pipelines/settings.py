@@ -6,18 +6,17 @@ Each section is handed to the transforms that need it; the layer above only load
 import difflib
 import os
 import re
-import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 import duckdb
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from models import registry
 from models.suggestion import suggestion
-from pipelines.errors import InputError
+from pipelines.store import Store
 
 Preset = Literal["tiny", "small", "paper"]
 TIME_FORMATS: Final = ("iso", "epoch_s", "epoch_ms", "epoch_us")
@@ -177,14 +176,10 @@ class Catalogue(Format):
 
 
 class Nights(Section):
-    """Which days are nights. ``schedule`` is cron fields in ``time_zone``; a tick runs the night that ended before it.
-
-    The gap of sessions is no longer than the shortest day, so that a session is settled by the day before it starts.
-    """
+    """Which days are nights. ``schedule`` is cron fields in ``time_zone``; a tick runs the night that ended before."""
 
     first: date
     time_zone: str = "UTC"
-    session_gap_minutes: float = Field(default=30, gt=0, le=23 * 60)
     run_last: int = Field(default=2, ge=1)
     schedule: str = "30 2 * * *"
 
@@ -194,13 +189,35 @@ class Nights(Section):
         return _require_zone(zone)
 
 
-class Statistics(Section):
-    """How frequency, uniformity and vocabulary are computed (UniRec, arXiv 2406.18470, with the default repaired)."""
+class Sessions(Section):
+    """What a visit is. The gap is shorter than any day, so that a night concerns the sessions of few days.
 
+    ``max_events`` cuts a longer visit into several. ``max_events_a_day`` leaves out who does more on one day (0: nobody
+    is left out). ``immediate_repeats`` says whether the same item and event type again, right after, is kept.
+    """
+
+    gap_minutes: float = Field(default=30, gt=0, le=22 * 60)
+    max_events: int = Field(default=10_000, ge=2)
+    max_events_a_day: int = Field(default=0, ge=0)
+    immediate_repeats: Literal["keep", "drop"] = "keep"
+
+
+class Statistics(Section):
+    """How frequency, uniformity, neighbours and vocabulary are computed (UniRec, arXiv 2406.18470, section 3).
+
+    The published code takes the variance of an item's gaps for its frequency and the raw variance of a user's gaps for
+    uniformity: ``gap_variance`` is that; the defaults are counts, and the dispersion of log gaps.
+    """
+
+    frequent_by: Literal["num_events", "gap_variance"] = "num_events"
     frequent_share: float = Field(default=0.3, gt=0, le=1)
+    uniform_by: Literal["log_gap_dispersion", "gap_variance"] = "log_gap_dispersion"
     uniform_share: float = Field(default=0.4, gt=0, le=1)
     time_granularity: Literal["second", "day"] = "second"
     min_token_items: int = Field(default=2, ge=1)
+    num_neighbours: int = Field(default=10, ge=1)
+    neighbour_days: int = Field(default=30, ge=1)
+    max_neighbour_items: int = Field(default=50, ge=2)
 
 
 class Training(Section):
@@ -244,11 +261,33 @@ class Validation(Section):
 
 
 class Storage(Section):
-    """Where the tables lie, and what DuckDB may use."""
+    """Where the tables lie, what DuckDB may use, and how long the past is kept.
+
+    ``root`` is a folder or an fsspec URL such as s3://bucket/shop; ``work`` is the local folder that a URL needs, for
+    scratch, Data Docs and the file of views. Snapshots, lists and checkpoints are kept for ``keep_nights`` nights, and
+    what a later run replaced for ``keep_days`` days: so far back can a table be rolled back.
+    """
 
     root: str = "store"
+    work: str = ""
     memory_limit: str = Field(default="2GB", pattern=r"^\d+(\.\d+)? ?[KMG]i?B$")
     threads: int = Field(default=2, ge=1)
+    keep_nights: int = Field(default=30, ge=1)
+    keep_days: int = Field(default=7, ge=1)
+
+    @model_validator(mode="after")
+    def _work_for_url(self) -> "Storage":
+        if "://" in self.root and not self.work:
+            raise ValueError("store.root is a URL, so store.work must name a local folder for scratch and Data Docs")
+        return self
+
+
+class Beam(Section):
+    """How Apache Beam runs the transforms, if ``engine`` is beam. ``options`` are Beam's own, without the dashes."""
+
+    runner: str = Field(default="FnApiRunner", min_length=1)
+    options: dict[str, str | int | float | bool | list[str]] = Field(default_factory=dict)
+    buckets: int = Field(default=8, ge=1, le=10_000)
 
 
 class Settings(Section):
@@ -257,12 +296,14 @@ class Settings(Section):
     events: Events
     catalogue: Catalogue | None = None
     nights: Nights
+    sessions: Sessions = Sessions()
     statistics: Statistics = Statistics()
     training: Training = Training()
     recommendations: Recommendations = Recommendations()
     validation: Validation = Validation()
     store: Storage = Storage()
-    engine: Literal["local"] = "local"
+    engine: Literal["local", "beam"] = "local"
+    beam: Beam = Beam()
     folder: Path = Field(Path("."), exclude=True)
 
     @model_validator(mode="after")
@@ -289,83 +330,15 @@ class Settings(Section):
         return Path(os.path.normpath(self.folder / name))
 
     @property
-    def store_root(self) -> Path:
-        """Absolute folder of the store."""
-        return (self.folder / self.store.root).resolve()
+    def work_folder(self) -> Path:
+        """Absolute local folder of scratch, Data Docs and views: the store itself if it is local."""
+        return (self.folder / (self.store.work or self.store.root)).resolve()
 
-
-def load_settings(path: Path) -> Settings:
-    """Read a settings file; relative paths in it start from its own folder.
-
-    Raises ``InputError`` for a missing file, broken TOML, an unknown key or a wrong value.
-    """
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(
-            "the settings file does not exist",
-            where=path.resolve(),
-            value=path,
-            allowed="an existing TOML file",
-            fix="pass its path: make run CONFIG=configs/sample_shop.toml",
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(
-            "the settings file is no TOML", where=path, value=error, allowed="TOML 1.0 in UTF-8", fix="mend that line"
-        ) from error
-    if "folder" in raw:  # a field of ours, and no setting
-        raise _unknown_key(("folder",), raw["folder"], path)
-    try:
-        return Settings.model_validate({"folder": path.resolve().parent} | raw)
-    except ValidationError as error:
-        raise _explain(error, path) from error
-
-
-def _explain(error: ValidationError, path: Path) -> InputError:
-    """Turn one complaint of pydantic into ours, with the nearest valid key."""
-    errors = error.errors()  # a misspelt key first: it is the cause where a needed one is missing
-    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
-    if first["type"] == "extra_forbidden":
-        return _unknown_key(first["loc"], first["input"], path)
-    where = ".".join(str(part) for part in first["loc"])
-    allowed = first["msg"].removeprefix("Value error, ")
-    if not where:  # two sections that do not fit together: pydantic would show all settings as the value
-        return InputError(
-            "two settings do not fit together",
-            where=path,
-            value=allowed,
-            allowed="see there",
-            fix="change one of them",
-        )
-    return InputError(
-        f"wrong setting {where}", where=path, value=first["input"], allowed=allowed, fix=f"change {where}"
-    )
-
-
-def _unknown_key(loc: tuple[int | str, ...], value: object, path: Path) -> InputError:
-    valid = _keys_at(Settings, loc[:-1])
-    nearest = difflib.get_close_matches(str(loc[-1]), valid, n=1, cutoff=0.4)
-    return InputError(
-        f"unknown setting {'.'.join(str(part) for part in loc)}",
-        where=path,
-        value=value,
-        allowed=", ".join(sorted(valid)),
-        fix=f"did you mean {nearest[0]}?" if nearest else "remove it",
-    )
-
-
-def _keys_at(model: Any, loc: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields of the section at ``loc``; list positions in it are skipped."""
-    for part in loc:
-        if isinstance(part, str) and part in model.model_fields:
-            model = _section_of(model.model_fields[part].annotation)
-    return [name for name in model.model_fields if name != "folder"]
-
-
-def _section_of(annotation: Any) -> Any:
-    """The settings section inside an annotation such as ``tuple[EventType, ...]`` or ``Catalogue | None``."""
-    inner = getattr(annotation, "__args__", ())
-    return next((a for a in (annotation, *inner) if isinstance(a, type) and issubclass(a, Section)), annotation)
+    def open_store(self) -> Store:
+        """The store of this deployment."""
+        if "://" in self.store.root:
+            return Store(self.store.root, self.work_folder)
+        return Store((self.folder / self.store.root).resolve(), self.work_folder)
 
 
 def _require_regex(pattern: str) -> str:

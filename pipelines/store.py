@@ -1,38 +1,56 @@
-"""The store: Parquet files in run folders, made visible by replacing one small manifest.
+"""The store: Parquet files in run folders, made visible by numbered manifests that are only ever added.
 
-A writer puts files into a fresh run folder, where nobody looks. ``publish`` then swaps the manifest once, for all the
-tables of a stage together. So a failed run leaves yesterday's tables serving, and a re-run replaces exactly the parts
-that it wrote before.
+A writer puts files into a fresh run folder, where nobody looks. ``publish`` then adds one small manifest, for all the
+tables of a stage together, and the newest number is the state of the store. A manifest names one file a table, which
+lists the table's parts; a table that did not change keeps its file. So a failed run leaves yesterday's tables serving,
+a re-run replaces exactly the parts that it wrote before, and a former state is still there to go back to.
+
+Two writers may try to add the same number: one of them succeeds, and the other looks again at what is published.
 """
 
-import fcntl
-import json
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import date
+import hashlib
+import re
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime
+from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from uuid import uuid4
 
+import duckdb
+
+from models.suggestion import suggestion
 from pipelines.errors import InputError
+from pipelines.manifests import (
+    MANIFEST_VERSION,
+    MANIFESTS,
+    NOTHING,
+    TABLES,
+    Manifest,
+    Part,
+    Publication,
+    T,
+    TableState,
+    broken,
+    decode,
+    encode,
+    manifest_name,
+    of_another_version,
+    publication,
+    read_manifest,
+    read_state,
+)
+from pipelines.store_files import Files, LocalFiles, full_disk_is_told
+from pipelines.store_files import write_atomically as write_atomically
+from pipelines.store_remote import RemoteFiles
 
-MANIFEST_VERSION: Final = 1
-
-
-@dataclass(frozen=True)
-class Part:
-    """One Parquet file of a table.
-
-    ``partition`` is the ISO date of its partition column; ``slice`` tells apart the writers that share a partition:
-    the day of the raw file for ``interactions``, the model for ``recommendations``, empty elsewhere.
-    """
-
-    partition: str
-    slice: str
-    path: str
-    num_rows: int
-    sha256: str
+RUNS: Final = "runs"
+ATTEMPTS: Final = 100
+BATCH: Final = 32
+PERMANENT: Final = frozenset({"metadata_vocabulary"})
+"""Tables that cannot be rolled back: the numbers that training data and checkpoints hold are given for ever."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +68,61 @@ class Write:
         return in_partition and (not self.slices or part.slice in self.slices)
 
 
-class Store:
-    """Tables under one local folder."""
+Changes = Mapping[str, Sequence[Part]]
 
-    def __init__(self, root: Path) -> None:
-        self.root = root.resolve()
+
+class Store:
+    """Tables under one local folder or URL.
+
+    ``work`` is the local folder of all that must be local: run folders while they are written, scratch, views. It is
+    the root itself if that is local.
+    """
+
+    def __init__(self, root: str | Path, work: Path | None = None) -> None:
+        self.files = open_files(root)
+        self.is_local = isinstance(self.files, LocalFiles)
+        if work is None and not self.is_local:
+            raise ValueError(f"a store at {root} needs a local folder to work in")
+        self.work = Path(self.files.root) if work is None else work.resolve()
+        self._manifest = lru_cache(maxsize=64)(self._read_manifest)
+        self._state = lru_cache(maxsize=64)(self._read_state)
+
+    def __reduce__(self) -> tuple[type["Store"], tuple[str, Path]]:
+        """Workers get the same store, without what this process has read of it."""
+        return Store, (self.root, self.work)
 
     @property
-    def manifest_path(self) -> Path:
-        """Where the manifest lies."""
-        return self.root / "manifest.json"
+    def root(self) -> str:
+        """The absolute path of the folder, or the URL."""
+        return self.files.root
+
+    @property
+    def scratch(self) -> Path:
+        """Local folder for what no one needs afterwards."""
+        return self.work / "scratch"
+
+    def run_folder(self, run_id: str, table: str) -> Path:
+        """The local folder in which a run may write files of a table; invisible until published."""
+        folder = self.work / RUNS / run_id / table
+        with full_disk_is_told(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def register(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Let a DuckDB connection, and the cursors of it, read the files of a store at a URL."""
+        filesystem = self.files.filesystem
+        if filesystem is None:
+            return
+        names = [filesystem.protocol] if isinstance(filesystem.protocol, str) else list(filesystem.protocol)
+        if not set(names) & set(con.list_filesystems()):
+            con.register_filesystem(filesystem)
+
+    def version(self) -> int:
+        """Number of the newest manifest; 0 if nothing was ever published."""
+        numbers = self._numbers()
+        if not numbers and self.files.exists("manifest.json"):
+            raise of_another_version(self.files.url("manifest.json"), 1)
+        return numbers[-1] if numbers else 0
 
     def parts(
         self, table: str, *, since: date | None = None, until: date | None = None, slices: Iterable[str] = ()
@@ -68,83 +131,268 @@ class Store:
         wanted = set(slices)
         return [
             part
-            for part in self._load().get(table, [])
+            for part in self._parts(self._newest(), table)
             if (since is None or part.partition >= since.isoformat())
             and (until is None or part.partition <= until.isoformat())
             and (not wanted or part.slice in wanted)
         ]
 
-    def paths(self, parts: Iterable[Part]) -> list[Path]:
-        """Absolute paths of parts."""
-        return [self.root / part.path for part in parts]
-
     def partitions(self, table: str, *, until: date | None = None) -> list[date]:
         """Published partitions of a table, oldest first."""
         return sorted({date.fromisoformat(part.partition) for part in self.parts(table, until=until)})
 
-    def run_folder(self, run_id: str, table: str) -> Path:
-        """The folder in which a run may write files of a table; invisible until published."""
-        folder = self.root / "runs" / run_id / table
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+    def locate(self, part: Part) -> str:
+        """Where a part can be read: the local file if there is one, for files never change, and else its URL."""
+        local = self.work / part.path
+        return str(local) if local.exists() else self.files.url(part.path)
 
-    def publish(self, writes: Sequence[Write]) -> None:
-        """Make new parts visible in one step, for all tables of ``writes`` together."""
-        with self._locked():
-            tables = {name: list(parts) for name, parts in self._load().items()}
-            for write in writes:
-                kept = [part for part in tables.get(write.table, []) if not write.replaces(part)]
-                tables[write.table] = sorted([*kept, *write.parts], key=lambda part: (part.partition, part.slice))
-            self._replace_manifest(tables)
+    def paths(self, parts: Iterable[Part]) -> list[str]:
+        """Where parts can be read."""
+        return [self.locate(part) for part in parts]
 
-    def _load(self) -> dict[str, list[Part]]:
+    def fetch(self, part: Part) -> Path:
+        """Local path of a part, file or folder, which is downloaded if it is not there yet."""
+        return self.fetch_all([part])[0]
+
+    def fetch_all(self, parts: Iterable[Part]) -> list[Path]:
+        """Local paths of parts; those that are not there yet are downloaded, many at a time.
+
+        For a stage that reads many files this is much faster than to read them in place: DuckDB asks an object store
+        seven times about each file before it reads, and it opens one after the other.
+        """
+        paths = [part.path for part in parts]
+        missing = [path for path in dict.fromkeys(paths) if not (self.work / path).exists()]
+        fresh = self.work / RUNS / f".fetch-{uuid4().hex}"
         try:
-            manifest = json.loads(self.manifest_path.read_text(encoding="utf-8"))
-            self._require_version(manifest["version"])
-            return {name: [Part(**part) for part in parts] for name, parts in manifest["tables"].items()}
-        except FileNotFoundError:
-            return {}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:  # no JSON, or JSON of another shape
-            raise InputError(
-                "the manifest of the store is broken",
-                where=self.manifest_path,
-                value=error,
-                allowed="the JSON that the pipeline wrote",
-                fix="restore the file from a backup; the tables in runs/ are untouched",
-            ) from error
+            if missing:
+                self.files.fetch(missing, fresh)
+            for path in missing:
+                _move(fresh / path, self.work / path)
+        except FileNotFoundError as error:
+            raise _files_are_gone([str(error)], self.root) from error
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+        return [self.work / path for path in paths]
 
-    def _require_version(self, version: object) -> None:
-        if version != MANIFEST_VERSION:
+    def publish(self, writes: Sequence[Write], *, seen: int | None = None, run: str = "") -> None:
+        """Make new parts visible in one step, for all tables of ``writes`` together.
+
+        A part that says what the published one says (same partition, slice and hash) is not new: that one stays, and if
+        there is no other, nothing is published. ``seen`` is the ``version`` at which the caller began to read. Raises
+        ``InputError`` if another run has published since then what this write would replace with something else.
+        """
+        placed: set[str] = set()
+
+        def change(newest: Manifest) -> Changes:
+            tables: dict[str, Sequence[Part]] = {}
+            for write in writes:
+                former = tables[write.table] if write.table in tables else self._parts(newest, write.table)
+                if seen is not None:
+                    self._refuse_to_overwrite(write, former, range(seen + 1, newest.number + 1), run)
+                tables[write.table] = self._replaced(write, former, newest.number + 1)
+            fresh = {part.path for parts in tables.values() for part in parts if part.version > newest.number}
+            self._place(fresh - placed)
+            placed.update(fresh)
+            return tables
+
+        self._add_manifest(change, run)
+
+    def rollback(self, table: str, version: int) -> None:
+        """Serve a table again as manifest ``version`` had it; what differs from now counts as new.
+
+        Raises ``InputError`` for a table or version that is not there, for one whose files are gone, and if the table
+        is ``PERMANENT``.
+        """
+        if table in PERMANENT:
             raise InputError(
-                "the store was written by another version",
-                where=self.manifest_path,
+                f"{table} cannot be rolled back",
+                where=self.root,
+                value=f"version {version}",
+                allowed="any other table",
+                fix="leave it as it is: the numbers it gave stand in training data and checkpoints for ever",
+            )
+        state = self._state_as_of(table, version)
+
+        def change(newest: Manifest) -> Changes:
+            parts = _kept(state.parts, self._parts(newest, table), newest.number + 1)
+            gone = [p.path for p in parts if p.version > newest.number and not self.files.exists(p.path)]
+            if gone:
+                raise _files_are_gone(gone, self.root)
+            return {table: parts}
+
+        self._add_manifest(change, f"rollback to {version}")
+
+    def history(self, table: str) -> list[Publication]:
+        """The states of a table that can be served again, newest first; the first is the one that is served."""
+        states = self._states(table)
+        changes = zip([None, *states], states, strict=False)
+        return [publication(before, state) for before, state in changes][::-1]
+
+    def manifests(self) -> list[Manifest]:
+        """All manifests that are kept, oldest first."""
+        names = [manifest_name(number) for number in self._numbers()]
+        contents = self.files.read_all(names)
+        return [decode(read_manifest, contents[name], self.files.url(name)) for name in names if name in contents]
+
+    def files_of(self, manifests: Iterable[Manifest]) -> set[str]:
+        """Names of the files, and folders, that make up these states of the store."""
+        manifests = list(manifests)
+        lists = sorted({name for manifest in manifests for name in manifest.tables.values()})
+        used = {manifest_name(manifest.number) for manifest in manifests} | {f"{TABLES}/{name}" for name in lists}
+        for start in range(0, len(lists), BATCH):  # all at once they would be large
+            contents = self.files.read_all(f"{TABLES}/{name}" for name in lists[start : start + BATCH])
+            for name, content in contents.items():
+                used.update(part.path for part in decode(read_state, content, self.files.url(name)).parts)
+        return used
+
+    def _numbers(self) -> list[int]:
+        names = self.files.names(MANIFESTS)
+        return sorted(int(name.removesuffix(".json")) for name in names if re.fullmatch(r"\d{10}\.json", name))
+
+    def _newest(self) -> Manifest:
+        number = self.version()
+        return self._manifest(number) if number else NOTHING
+
+    def _read_manifest(self, number: int) -> Manifest:
+        return self._read(manifest_name(number), read_manifest)
+
+    def _read_state(self, name: str) -> TableState:
+        return self._read(f"{TABLES}/{name}", read_state)
+
+    def _read(self, name: str, build: Callable[[Any], T]) -> T:
+        contents = self.files.read_all([name])
+        if name not in contents:
+            raise broken(self.files.url(name), "no such file")
+        return decode(build, contents[name], self.files.url(name))
+
+    def _parts(self, manifest: Manifest, table: str) -> tuple[Part, ...]:
+        return self._state(manifest.tables[table]).parts if table in manifest.tables else ()
+
+    def _states(self, table: str) -> list[TableState]:
+        """All states of a table that are kept, oldest first."""
+        manifests = self.manifests()
+        names = dict.fromkeys(m.tables[table] for m in manifests if table in m.tables)
+        if not names:
+            known = sorted({name for manifest in manifests for name in manifest.tables})
+            raise InputError(
+                f"there is no table {table!r}" + (f": {suggestion(table, known)}" if known else ""),
+                where=self.root,
+                value=table,
+                allowed="a table that was published",
+                fix="correct the name" if known else "run a night first: make run",
+            )
+        return [self._state(name) for name in names]
+
+    def _state_as_of(self, table: str, version: int) -> TableState:
+        states = {state.version: state for state in self._states(table)}
+        if version in self._numbers() and table in self._manifest(version).tables:
+            return self._state(self._manifest(version).tables[table])
+        if version not in states:
+            raise InputError(
+                f"there is no version {version} of {table}",
+                where=self.root,
                 value=version,
-                allowed=str(MANIFEST_VERSION),
-                fix="run the version of the pipeline that wrote the store, or start a new store.root",
+                allowed=", ".join(str(number) for number in reversed(states)),
+                fix="name one of these; what was replaced longer ago is not kept",
+            )
+        return states[version]
+
+    def _replaced(self, write: Write, former: Iterable[Part], number: int) -> list[Part]:
+        """The parts of a table after a write."""
+        assert all(map(write.replaces, write.parts)), f"{write.table}: a part outside of what the write replaces"
+        hashes = {part.key: part.sha256 for part in write.parts}
+        stay = [part for part in former if not write.replaces(part)]
+        same = [part for part in former if hashes.get(part.key) == part.sha256 and self.files.exists(part.path)]
+        return sorted([*stay, *_kept(write.parts, same, number)], key=lambda part: part.key)
+
+    def _refuse_to_overwrite(self, write: Write, former: Iterable[Part], versions: range, run: str) -> None:
+        """Raise ``InputError`` if another run published, at these versions, what a write would replace."""
+        fresh = {part.key: part.sha256 for part in write.parts}
+        newer = [p for p in former if p.version in versions and write.replaces(p) and fresh.get(p.key) != p.sha256]
+        kept = set(self._numbers()) if newer else set()
+        by = {part.version: self._manifest(part.version).run if part.version in kept else "" for part in newer}
+        foreign = [part for part in newer if not run or by[part.version] != run]
+        if foreign:
+            partitions = sorted({part.partition for part in foreign})
+            raise InputError(
+                f"another run published {write.table} of {_range(partitions)} in the meantime",
+                where=self.root,
+                value=", ".join(f"version {v} by run {by[v] or '?'}" for v in sorted({p.version for p in foreign})),
+                allowed="one run of a night at a time",
+                fix="if the input of this run is the newer one, run it again; else leave what is published",
             )
 
-    def _replace_manifest(self, tables: Mapping[str, list[Part]]) -> None:
-        content = {
-            "version": MANIFEST_VERSION,
-            "tables": {name: [asdict(part) for part in tables[name]] for name in sorted(tables)},
-        }
-        write_atomically(self.manifest_path, json.dumps(content, indent=1))
+    def _place(self, paths: Iterable[str]) -> None:
+        """Bring the files of new parts from the run folder to where the store lies."""
+        sources = {}
+        for path in paths:
+            local = self.work / path
+            files = [local] if local.is_file() else [found for found in local.rglob("*") if found.is_file()]
+            assert files, f"{local}: a part that no one wrote"
+            sources.update({file.relative_to(self.work).as_posix(): file for file in files})
+        if sources:
+            self.files.place(sources)
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Let one writer at a time read, change and replace the manifest."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+    def _add_manifest(self, change: Callable[[Manifest], Changes], run: str) -> None:
+        """Publish what ``change`` makes of the newest state, and ask it again whenever someone else was faster."""
+        for _ in range(ATTEMPTS):
+            newest = self._newest()
+            wanted = {table: tuple(parts) for table, parts in change(newest).items()}
+            changed = {table: parts for table, parts in wanted.items() if parts != self._parts(newest, table)}
+            if not changed or self._is_added(newest, changed, run):
+                return
+        raise InputError(
+            "too many runs publish at the same time",
+            where=self.root,
+            value=f"{ATTEMPTS} attempts",
+            allowed="a few runs at a time",
+            fix="let some of them end, then run again",
+        )
+
+    def _is_added(self, newest: Manifest, changed: Changes, run: str) -> bool:
+        number, time = newest.number + 1, datetime.now(UTC).isoformat(timespec="milliseconds")
+        head = {"version": MANIFEST_VERSION, "number": number, "time": time, "run": run}
+        lists = {table: encode(head | {"parts": [asdict(part) for part in changed[table]]}) for table in changed}
+        # The hash keeps apart the files of two writers who try for the same number.
+        names = {t: f"{t}-{number:010}-{hashlib.sha256(lists[t]).hexdigest()[:16]}.json" for t in sorted(changed)}
+        if number == 1:
+            self.files.require_exclusive_create()
+        self.files.write({f"{TABLES}/{names[table]}": lists[table] for table in names})
+        tables = dict(sorted({**newest.tables, **names}.items()))
+        return self.files.create(manifest_name(number), encode(head | {"changed": list(names), "tables": tables}))
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Put a text file in place so that a reader sees the old or the new content, also after a power cut."""
+def open_files(root: str | Path) -> Files:
+    """The files of a store at a local folder, or at a URL such as s3://bucket/folder."""
+    text = str(root).removeprefix("file://")
+    return RemoteFiles(text) if re.match(r"[a-z][a-z0-9+.-]+://", text) else LocalFiles(Path(text).resolve())
+
+
+def _kept(parts: Iterable[Part], published: Iterable[Part], number: int) -> list[Part]:
+    """Parts, each as it is published already if it says the same, else with the number of the new manifest."""
+    same = {(*part.key, part.sha256): part for part in published}
+    return [same.get((*part.key, part.sha256)) or replace(part, version=number) for part in parts]
+
+
+def _move(fresh: Path, path: Path) -> None:
+    """Put a downloaded file or folder in place, unless someone else was faster: they are the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        fresh.rename(path)
+    except OSError:
+        if not path.exists():
+            raise
+
+
+def _files_are_gone(paths: Iterable[str], where: str) -> InputError:
+    return InputError(
+        "files of the store are gone",
+        where=where,
+        value=", ".join(paths),
+        allowed="a store from which only pipelines.retention deletes",
+        fix="restore them from a backup, roll back to another version, or run the night again",
+    )
+
+
+def _range(days: Sequence[str]) -> str:
+    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"

@@ -139,7 +139,7 @@ def _training_runs(night: Night, name: str, rows: Sequence[dict[str, Any]]) -> W
 
 
 def _checkpoints(night: Night, name: str, folder: Path, digest: str) -> Write:
-    path = folder.relative_to(night.store.root).as_posix()
+    path = folder.relative_to(night.store.work).as_posix()
     part = Part(night.day.isoformat(), name, path, 0, digest)
     return Write(CHECKPOINTS, (part,), frozenset({part.partition}), frozenset({name}))
 
@@ -148,5 +148,5 @@ def load_model(night: Night, name: str, chain: str, vocabulary: Vocabulary, late
     """Load a model of this night that has seen nothing after ``latest_as_of``; None if that chain was not trained."""
     part = next((p for p in night.current(CHECKPOINTS) if p.slice == name), None)
     assert part is not None, f"{name} has no checkpoint of {night.day}: its asset runs before"
-    folder = night.store.root / part.path / chain
+    folder = night.store.fetch(part) / chain
     return checkpoint.load(folder, vocabulary.content_hash, latest_as_of) if folder.exists() else None

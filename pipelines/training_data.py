@@ -1,16 +1,19 @@
 """The training sequences of a night as arrays: one row a subject, the three parts of its history aligned."""
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models.sequences import Sequences
 from pipelines.engine import create_views, scan_parts
 from pipelines.night import Night
+from pipelines.store import Part
 from pipelines.vocabulary import FIRST_NUMBER, vocabulary_hash
 
 
@@ -44,48 +47,86 @@ class TrainingData:
 
 
 def load_vocabulary(night: Night) -> Vocabulary:
-    """Read the item field of this night's vocabulary, with what is listed."""
+    """Read the item field of this night's vocabulary, with what is listed.
+
+    A number that another night gave away, and this one does not know, is an item without a name that is not listed.
+    """
     with night.connect() as con:
-        tables = ("metadata_vocabulary", "items")
-        create_views(con, {table: scan_parts(night.store, table, night.current(table)) for table in tables})
-        rows = con.sql("""
-            select token, coalesce(is_listed, false) as is_listed
-            from metadata_vocabulary left join items on item_id = token where field = 'item' order by number
+        items = scan_parts(night.store, "items", night.current("items"))
+        create_views(con, {"metadata_vocabulary": night.published("metadata_vocabulary"), "items": items})
+        rows = con.sql(f"""
+            with numbered as (from metadata_vocabulary where field = 'item')
+            select coalesce(token, '') as item_id, coalesce(is_listed, false) as is_listed
+            from (select unnest(range((select coalesce(max(number), {FIRST_NUMBER - 1}) + 1 from numbered))) as number)
+                left join numbered using (number) left join items on items.item_id = token
+            order by number
         """).to_arrow_table()
         content_hash = vocabulary_hash(con)
-    special = pa.array(["", ""], pa.string())
-    ids = pa.concat_arrays([special, *rows["token"].cast(pa.string()).chunks])
-    listed = np.concatenate([np.zeros(FIRST_NUMBER, bool), rows["is_listed"].to_numpy()])
-    return Vocabulary(ids, listed, content_hash)
+    return Vocabulary(_one_chunk(rows["item_id"].cast(pa.string())), rows["is_listed"].to_numpy(), content_hash)
 
 
 def load_training_data(night: Night) -> TrainingData:
-    """Read this night's training sequences, subjects in the order of their type and id."""
-    splits = ("train", "validation", "test")
-    lists = ", ".join(
-        f"coalesce(any_value({column}) filter (split = '{split}'), []) as {split}_{column}"
-        for split in splits
-        for column in ("item_numbers", "event_times")
-    )
+    """Read the sequences within this night's window, subjects in the order of their type and id.
+
+    Night N is the last day with events, N-1 the one before: days without events are skipped. Of each part, a subject's
+    newest ``max_events`` are kept: of each, for what a subject does last must not decide what the train part holds.
+    """
+    training = night.settings.training
+    parts = history_parts(night)
+    filled = sorted({part.partition for part in parts if part.num_rows}, reverse=True)
     with night.connect() as con:
-        create_views(
-            con, {"sequences": scan_parts(night.store, "training_sequences", night.current("training_sequences"))}
+        create_views(con, {"sequences": scan_parts(night.store, "training_sequences", parts)})
+        con.execute("""
+            create temp table subjects as
+            select subject_type, subject_id, row_number() over (order by subject_type, subject_id) - 1 as place
+            from (select distinct subject_type, subject_id from sequences)
+        """)
+        is_user = con.sql("select subject_type = 'user' as is_user from subjects order by place").to_arrow_table()
+        train, validation, test = (
+            _load_split(con, which, is_user.num_rows).tail(training.max_events)
+            for which in (set(filled[2:]), set(filled[1:2]), set(filled[:1]))
         )
-        rows = con.sql(f"""
-            select subject_type = 'user' as is_user, {lists} from sequences
-            group by subject_type, subject_id order by subject_type, subject_id
-        """).to_arrow_table()
-    parts = {split: to_sequences(rows[f"{split}_item_numbers"], rows[f"{split}_event_times"]) for split in splits}
-    return TrainingData(is_user=rows["is_user"].to_numpy().astype(bool), **parts)
+    return TrainingData(is_user["is_user"].to_numpy().astype(bool), train, validation, test)
+
+
+def history_parts(night: Night) -> list[Part]:
+    """The parts of ``training_sequences`` that a model of this night may learn from."""
+    first = night.day - timedelta(days=night.settings.training.window_days - 1)
+    return night.store.parts("training_sequences", since=first, until=night.day)
+
+
+def _load_split(con: duckdb.DuckDBPyConnection, days: set[str], num_subjects: int) -> Sequences:
+    """The events of some days, one row a subject; reads ``sequences`` and ``subjects``."""
+    rows = con.sql(f"""
+        select place, item_numbers, event_times from sequences join subjects using (subject_type, subject_id)
+        where list_contains({sorted(days)}::date[], event_date) order by place, event_date
+    """).to_arrow_table()
+    begins = np.searchsorted(rows["place"].to_numpy(), np.arange(num_subjects))
+    return gather(rows, begins)
+
+
+def gather(rows: pa.Table, begins: NDArray[np.int64]) -> Sequences:
+    """Join the lists of consecutive rows: sequence n has those from row ``begins[n]`` to ``begins[n + 1]``, or the end.
+
+    ``rows`` have item_numbers and event_times; null counts as empty.
+    """
+    items, times, offsets = _flatten(rows["item_numbers"], rows["event_times"])
+    return Sequences(items, times, offsets[np.append(begins, rows.num_rows)])
 
 
 def to_sequences(item_numbers: pa.ChunkedArray | pa.Array, event_times: pa.ChunkedArray | pa.Array) -> Sequences:
-    """Turn two list columns (int32 numbers, timestamps in us) without nulls into ragged arrays; times in seconds."""
+    """Turn two list columns (int32 numbers, timestamps in us) into ragged arrays; times in seconds, null is empty."""
+    return Sequences(*_flatten(item_numbers, event_times))
+
+
+def _flatten(
+    item_numbers: pa.ChunkedArray | pa.Array, event_times: pa.ChunkedArray | pa.Array
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
     numbers, times = _one_chunk(item_numbers), _one_chunk(event_times)
-    offsets = numbers.offsets.to_numpy().astype(np.int64)
+    lengths = pc.fill_null(pc.list_value_length(numbers), 0).to_numpy()
     items = numbers.flatten().to_numpy(zero_copy_only=False).astype(np.int32)
     seconds = times.flatten().cast(pa.int64()).to_numpy(zero_copy_only=False) // 1_000_000
-    return Sequences(items, seconds.astype(np.int64), offsets - offsets[0])
+    return items, seconds.astype(np.int64), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def _one_chunk(column: pa.ChunkedArray | pa.Array) -> pa.Array:

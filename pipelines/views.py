@@ -24,10 +24,11 @@ def write_views(store: Store, settings: Settings) -> Path:
 
     The view of a snapshot table shows its newest night; other tables are shown whole.
     """
-    store.root.mkdir(parents=True, exist_ok=True)
-    path, fresh = store.root / FILE_NAME, store.root / f".{FILE_NAME}.{os.getpid()}"
+    store.work.mkdir(parents=True, exist_ok=True)
+    path, fresh = store.work / FILE_NAME, store.work / f".{FILE_NAME}.{os.getpid()}"
     fresh.unlink(missing_ok=True)
     with duckdb.connect(str(fresh)) as con:
+        store.register(con)
         for name, contract in CONTRACTS.items():
             parts = store.parts(name)
             if contract.snapshot:

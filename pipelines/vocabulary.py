@@ -1,7 +1,8 @@
 """The metadata vocabulary: every token of every item field gets a number that it keeps for ever.
 
 0 is padding and 1 is unknown in every field, so numbers start at 2. Models know items and metadata by these numbers
-alone; a new night only appends.
+alone. Each night writes the tokens that it numbers, and the vocabulary of a night is what it and the nights before
+numbered. No number is ever taken back, also when a night runs again: training data of later nights may rely on it.
 """
 
 import hashlib
@@ -11,55 +12,70 @@ from typing import Final
 import duckdb
 
 from pipelines.engine import quote
+from pipelines.kernel import Kernel, Step
 from pipelines.settings import Statistics
 
 FIRST_NUMBER: Final = 2
 
 
-def vocabulary_sql(statistics: Statistics, day: date) -> str:
-    """SELECT of ``metadata_vocabulary``; reads ``items`` of the night and ``previous_metadata_vocabulary``.
+def vocabulary_kernel(statistics: Statistics, day: date) -> Kernel:
+    """The tokens that a night numbers, and those that it numbered when it ran before.
 
-    New tokens are numbered by how many items carry them, then by text. A word of a title is taken from
-    ``min_token_items`` items on; a category token is the whole path down to its level.
+    Reads ``tokens`` (see ``TOKENS``) and ``known_tokens``, the vocabulary of all nights. New tokens are numbered by how
+    many items carry them, then by text. A word of a title is a token from ``min_token_items`` items on; a category
+    token is the whole path down to its level.
     """
-    return f"""
-        with tokens as (
-            {_TOKENS}
-        ), counted as (
-            select field, token, count(distinct item_id) as count from tokens where token <> '' group by field, token
-        ), joined as (
-            select field, token, coalesce(c.count, 0) as count, p.number, p.first_night
-            from counted as c full join previous_metadata_vocabulary as p using (field, token)
-            where p.number is not null or field <> 'title' or c.count >= {statistics.min_token_items}
-        )
-        select {quote(day)}::date as as_of_date, field, token, count,
-            coalesce(number, coalesce(max(number) over (partition by field), {FIRST_NUMBER - 1}) + row_number() over (
-                partition by field, number is null order by count desc, token
-            )) as number,
-            coalesce(first_night, {quote(day)}::date) as first_night
-        from joined order by field, number
-    """
+    counted = Step("counted", ("field", "token"), ("tokens",), _counted(statistics))
+    return Kernel("metadata_vocabulary", (counted, Step("numbered", (), ("counted",), _numbered(day))))
 
 
-_TOKENS: Final = r"""
-            select 'item' as field, item_id as token, item_id from items
-            union all
-            select 'title', unnest(string_split_regex(lower(title), '[^\p{L}\p{N}]+')), item_id from items
-            union all
-            select 'brand', brand, item_id from items
-            union all
-            select 'category_' || level, array_to_string(category[:level], ' > '), item_id
-            from (select item_id, category, unnest(range(1, len(category) + 1)) as level from items)
-            union all
-            select 'attribute:' || entry.key, unnest(entry.value), item_id
-            from (select item_id, unnest(map_entries(attributes)) as entry from items)
+TOKENS: Final = r"""
+    with item_tokens as (
+        select 'item' as field, item_id as token from files
+        union all
+        select 'title', unnest(list_distinct(string_split_regex(lower(title), '[^\p{L}\p{N}]+'))) from files
+        union all
+        select 'brand', brand from files
+        union all
+        select 'category_' || level, array_to_string(category[:level], ' > ')
+        from (select category, unnest(range(1, len(category) + 1)) as level from files)
+        union all
+        select 'attribute:' || entry.key, unnest(list_distinct(entry.value))
+        from (select unnest(map_entries(attributes)) as entry from files)
+    )
+    from item_tokens where token <> ''
 """
+"""SELECT of the tokens of each item, each once; reads ``files`` of the table ``items``."""
+
+
+def _counted(statistics: Statistics) -> str:
+    return f"""
+        select field, token, count(*) as count from tokens group by field, token
+        having field <> 'title' or count(*) >= {statistics.min_token_items}
+    """
+
+
+def _numbered(day: date) -> str:
+    return f"""
+        with highest as (
+            select field, max(number) as number from known_tokens group by field
+        ), fresh as (
+            select field, token, count, coalesce(highest.number, {FIRST_NUMBER - 1}) + row_number() over (
+                partition by field order by count desc, token
+            ) as number
+            from counted anti join known_tokens using (field, token) left join highest using (field)
+        )
+        select {quote(day)}::date as first_night, field, token, number, count from fresh
+        union all
+        select first_night, field, token, number, count from known_tokens where first_night = {quote(day)}::date
+        order by field, number
+    """
 
 
 def vocabulary_hash(con: duckdb.DuckDBPyConnection) -> str:
     """SHA-256 over field, token and number of all rows of the relation ``metadata_vocabulary``.
 
-    Counts do not take part: a checkpoint fits every night with the same numbers.
+    A checkpoint fits every night with the same numbers.
     """
     digest = hashlib.sha256()
     rows = con.execute(

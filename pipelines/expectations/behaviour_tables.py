@@ -77,25 +77,31 @@ def _day_fits(settings: Settings) -> Expectation:
 
 
 def _sessions_do_not_overlap(settings: Settings) -> Expectation:
-    minutes = settings.nights.session_gap_minutes
+    rules = settings.sessions
     return no_rows(
         "sessions_do_not_overlap",
         """
         with visits as (
             select
-                user_id, source_session, session_id, started_at,
+                user_id, source_session, session_id, session_date, started_at,
                 lag(session_id) over by_subject as former_session_id,
-                lag(ended_at) over by_subject as former_ended_at
+                lag(ended_at) over by_subject as former_ended_at,
+                lag(num_events) over by_subject >= $max_events
+                    or lag(session_date) over by_subject < session_date as may_go_on
             from {batch}
             window by_subject as (partition by user_id, source_session order by started_at, ended_at)
         )
         select user_id, source_session, former_session_id, former_ended_at, session_id, started_at
         from visits
-        where started_at <= former_ended_at + to_microseconds($gap_us)
+        where
+            started_at < former_ended_at
+            or (started_at <= former_ended_at + to_microseconds($gap_us) and not may_go_on)
         """,
-        f"within one user_id and source_session, a session starts more than {minutes:g} minutes "
-        "(nights.session_gap_minutes) after the former one ended",
-        gap_us=round(minutes * 60_000_000),
+        f"within one user_id and source_session, a session starts more than {rules.gap_minutes:g} minutes "
+        "(sessions.gap_minutes) after the former one ended; or at once, where a long one was cut "
+        f"(at {rules.max_events} events, or at midnight)",
+        gap_us=round(rules.gap_minutes * 60_000_000),
+        max_events=rules.max_events,
     )
 
 
@@ -131,6 +137,63 @@ def item_frequency(settings: Settings) -> tuple[Expectation, ...]:
             anti join items using (item_id)
             """,
             "every item with events stands in items",
+        ),
+    )
+
+
+def item_users(settings: Settings) -> tuple[Expectation, ...]:
+    """Expect that nobody meets an item for the first time twice."""
+    return (
+        no_rows(
+            "nobody_meets_an_item_twice",
+            """
+            select item_id, user_id, count(*) as num_days
+            from {batch}
+            group by item_id, user_id
+            having count(*) > 1
+            """,
+            "a user stands beside an item on one day only",
+        ),
+    )
+
+
+def item_neighbours(settings: Settings) -> tuple[Expectation, ...]:
+    """Expect other items, ranked by score without holes, and no more of them than the settings allow."""
+    most = settings.statistics.num_neighbours
+    return (
+        no_rows(
+            "no_item_is_its_own_neighbour",
+            """
+            select item_id, rank, neighbour_id
+            from {batch}
+            where item_id = neighbour_id
+            """,
+            "a neighbour is another item",
+        ),
+        no_rows(
+            "ranks_follow_the_score",
+            """
+            select item_id, rank, neighbour_id, score, expected_rank
+            from (
+                select *, row_number() over (partition by item_id order by score desc, neighbour_id) as expected_rank
+                from {batch}
+            )
+            where rank <> expected_rank or rank > $most
+            """,
+            f"rank runs from 1 without holes, best score first, to at most statistics.num_neighbours, {most}",
+            most=most,
+        ),
+        no_rows(
+            "similarity_and_score_are_positive",
+            """
+            select item_id, rank, neighbour_id, similarity, mean_gap_s, num_subjects, score
+            from {batch}
+            where not (
+                similarity > 0 and isfinite(similarity) and score > 0 and isfinite(score)
+                and mean_gap_s >= 0 and num_subjects >= 1
+            )
+            """,
+            "similarity and score are positive numbers, of at least one subject",
         ),
     )
 

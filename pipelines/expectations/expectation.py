@@ -19,6 +19,9 @@ class Expectation:
 
     ``name`` is a sentence in snake_case, ``kind`` a class of Great Expectations, ``arguments`` its fields, and
     ``meaning`` what a person reads when it fails. A failing ``warning`` is told, a failing ``error`` stops the night.
+
+    ``proof`` is a cheaper query, or empty: one boolean that is true only if the query of ``arguments`` finds no rows.
+    False, null and an error prove nothing: then that query decides, and shows the rows.
     """
 
     name: str
@@ -26,20 +29,22 @@ class Expectation:
     arguments: Mapping[str, Any]
     meaning: str
     severity: Severity = "error"
+    proof: str = ""
 
 
 class Sql(str):
     """A piece of SQL that goes into a query as it is, not as a text literal."""
 
 
-def no_rows(name: str, query: str, meaning: str, **values: object) -> Expectation:
+def no_rows(name: str, query: str, meaning: str, *, proof: str = "", **values: object) -> Expectation:
     """Expect that a query finds nothing; what it finds are the rows that a person should see.
 
-    ``{batch}`` in the query stands for the table itself and bears no alias; other tables are named as their views.
-    ``$x`` is replaced by ``values["x"]`` written as an SQL literal.
+    ``{batch}`` in the query and in its ``proof`` stands for the table itself and bears no alias; other tables are named
+    as their views. ``$x`` is replaced by ``values["x"]`` written as an SQL literal.
     """
-    sql = Template(query).substitute({key: sql_literal(value) for key, value in values.items()})
-    return Expectation(name, "UnexpectedRowsExpectation", {"unexpected_rows_query": sql.strip()}, meaning)
+    literals = {key: sql_literal(value) for key, value in values.items()}
+    sql, proof = (Template(text).substitute(literals).strip() for text in (query, proof))
+    return Expectation(name, "UnexpectedRowsExpectation", {"unexpected_rows_query": sql}, meaning, proof=proof)
 
 
 def sql_literal(value: object) -> str:

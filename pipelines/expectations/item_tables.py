@@ -103,19 +103,33 @@ def _prices_known(settings: Settings) -> Expectation:
 
 
 def metadata_vocabulary(settings: Settings) -> tuple[Expectation, ...]:
-    """Expect dense numbers that never change once given."""
+    """Expect dense numbers that are given once and never taken back."""
     return (
         no_rows(
             "numbers_run_from_two_without_holes",
             """
-            select as_of_date, field, token, number, expected_number
+            with tokens as (
+                select field, token, number from {batch}
+                union all
+                select field, token, number from other_metadata_vocabulary
+            )
+            select field, token, number, expected_number
             from (
-                select *, 1 + row_number() over (partition by as_of_date, field order by number) as expected_number
-                from {batch}
+                select *, 1 + row_number() over (partition by field order by number, token) as expected_number
+                from tokens
             )
             where number <> expected_number
             """,
-            "the n tokens of a field bear the numbers 2 to n + 1, each once (0 is padding, 1 is unknown)",
+            "over all nights, the n tokens of a field bear the numbers 2 to n + 1, each once (0: padding, 1: unknown)",
+        ),
+        no_rows(
+            "a_token_is_numbered_once",
+            """
+            select field, token, tonight.number, other.first_night, other.number as other_number
+            from (select field, token, number from {batch}) as tonight
+            join other_metadata_vocabulary as other using (field, token)
+            """,
+            "no other night numbered a token of this one",
         ),
         no_rows(
             "tokens_keep_their_numbers",
@@ -124,10 +138,10 @@ def metadata_vocabulary(settings: Settings) -> tuple[Expectation, ...]:
                 select field, token, number from {batch}
             )
             select field, token, former.number as former_number, tonight.number as number
-            from previous_metadata_vocabulary as former
+            from former_metadata_vocabulary as former
             left join tonight using (field, token)
             where tonight.number is distinct from former.number
             """,
-            "every token of the vocabulary of the night before is still there, with the same number",
+            "what this night numbered when it ran before keeps its number",
         ),
     )

@@ -21,9 +21,16 @@ def source_files(settings: Settings) -> tuple[Expectation, ...]:
 
 
 def interactions(settings: Settings) -> tuple[Expectation, ...]:
-    """Expect known event types, an actor, the right day, and not too many anonymous events."""
-    own = [_event_type_is_known(settings), _weight_is_at_least_zero(), _somebody_acts(), _day_fits(settings), _rows()]
-    return (*own, _most_events_have_a_user(settings)) if settings.events.columns.user else tuple(own)
+    """Expect known event types, ids, an actor, the right day, and not too many anonymous events."""
+    own = (
+        _event_type_is_known(settings),
+        _weight_is_at_least_zero(),
+        _ids_are_not_empty(),
+        _somebody_acts(),
+        _day_fits(settings),
+        _rows(),
+    )
+    return (*own, _most_events_have_a_user(settings)) if settings.events.columns.user else own
 
 
 def _event_type_is_known(settings: Settings) -> Expectation:
@@ -52,6 +59,28 @@ def _weight_is_at_least_zero() -> Expectation:
     )
 
 
+def _ids_are_not_empty() -> Expectation:
+    """An empty id would make one item, user or session of all rows whose id is missing.
+
+    The proof asks column by column, which the statistics of Parquet files answer without reading the column.
+    """
+    return no_rows(
+        "ids_are_not_empty",
+        """
+        select source_file, source_row, item_id, user_id, source_session
+        from {batch}
+        where item_id = '' or user_id = '' or source_session = ''
+        """,
+        "item_id, user_id and source_session are not empty texts; a user or session that is not known is null",
+        proof="""
+        select
+            not exists (from {batch} where item_id = '')
+            and not exists (from {batch} where user_id = '')
+            and not exists (from {batch} where source_session = '')
+        """,
+    )
+
+
 def _somebody_acts() -> Expectation:
     return no_rows(
         "somebody_acts",
@@ -65,6 +94,12 @@ def _somebody_acts() -> Expectation:
 
 
 def _day_fits(settings: Settings) -> Expectation:
+    """The proof asks the zone about each minute between the first and the last event of a day, not about each event.
+
+    A minute lies within one day: since 1973, all offsets and changes of all zones are whole minutes. First and last
+    event alone would not do, for a day may be left and come back: at 00:01 of a day in October, the clocks of
+    St. John's used to go back to 23:01 of the day before.
+    """
     zone = settings.nights.time_zone
     return no_rows(
         "event_date_is_the_day_of_event_time",
@@ -74,6 +109,24 @@ def _day_fits(settings: Settings) -> Expectation:
         where event_date <> cast(event_time at time zone $zone as date)
         """,
         f"event_date is the day of event_time in the zone of the nights, {zone}",
+        proof="""
+        with days as (
+            select event_date, min(event_time) as first_event, max(event_time) as last_event
+            from {batch}
+            group by event_date
+        )
+        select bool_and(
+            case
+                when first_event >= timestamptz '1973-01-01 00:00:00Z' and last_event < first_event + interval 2 days
+                then list_bool_and([
+                    event_date = cast(minute at time zone $zone as date)
+                    for minute in generate_series(date_trunc('minute', first_event), last_event, interval 1 minute)
+                ])
+                else false
+            end
+        )
+        from days
+        """,
         zone=zone,
     )
 

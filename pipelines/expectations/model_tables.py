@@ -5,17 +5,17 @@ from typing import Final
 from pipelines.expectations.expectation import Expectation, no_rows
 from pipelines.settings import Settings
 
-SPLITS: Final = ("train", "validation", "test")
 BOUNDED_METRICS: Final = ("recall", "ndcg", "map", "hit", "coverage")
 
 
 def training_sequences(settings: Settings) -> tuple[Expectation, ...]:
-    """Expect ordered sequences of known items, whose splits do not leak into each other."""
+    """Expect ordered sequences of known items, each on its day: a day decides what a model may learn from."""
+    zone = settings.nights.time_zone
     return (
         no_rows(
             "lists_have_the_same_length",
             """
-            select subject_type, subject_id, split, len(item_numbers) as num_items, len(event_times) as num_times
+            select subject_type, subject_id, event_date, len(item_numbers) as num_items, len(event_times) as num_times
             from {batch}
             where len(item_numbers) < 1 or len(item_numbers) <> len(event_times)
             """,
@@ -24,53 +24,25 @@ def training_sequences(settings: Settings) -> tuple[Expectation, ...]:
         no_rows(
             "event_times_are_in_order",
             """
-            select subject_type, subject_id, split, event_times[1] as first_event, event_times[-1] as last_event
+            select subject_type, subject_id, event_date, event_times[1] as first_event, event_times[-1] as last_event
             from {batch}
             where event_times is distinct from list_sort(event_times)
             """,
             "event_times are in order",
         ),
         no_rows(
-            "split_is_known",
+            "event_date_is_the_day_of_the_events",
             """
-            select subject_type, subject_id, split
+            select subject_type, subject_id, event_date, list_min(event_times) as first, list_max(event_times) as last
             from {batch}
-            where not list_contains($splits, split)
+            where
+                cast(list_min(event_times) at time zone $zone as date) <> event_date
+                or cast(list_max(event_times) at time zone $zone as date) <> event_date
             """,
-            "split is one of " + ", ".join(SPLITS),
-            splits=SPLITS,
+            f"every event lies on event_date in the zone of the nights, {zone}",
+            zone=zone,
         ),
-        _splits_follow_in_time(),
         *_item_numbers(),
-    )
-
-
-def _splits_follow_in_time() -> Expectation:
-    return no_rows(
-        "splits_follow_in_time",
-        """
-        with spans as (
-            select
-                as_of_date,
-                split,
-                list_position($splits, split) as part,
-                min(list_min(event_times)) as first_event,
-                max(list_max(event_times)) as last_event
-            from {batch}
-            where list_contains($splits, split)
-            group by as_of_date, split
-        )
-        select
-            former.as_of_date, former.split as former_split, former.last_event,
-            later.split as later_split, later.first_event
-        from spans as former
-        join spans as later
-            on former.as_of_date = later.as_of_date
-            and former.part < later.part
-            and former.last_event >= later.first_event
-        """,
-        "every event of train is older than every event of validation, and those are older than every event of test",
-        splits=SPLITS,
     )
 
 
@@ -79,7 +51,7 @@ def _item_numbers() -> tuple[Expectation, ...]:
         no_rows(
             "item_numbers_start_at_two",
             """
-            select subject_type, subject_id, split, list_min(item_numbers) as least_number
+            select subject_type, subject_id, event_date, list_min(item_numbers) as least_number
             from {batch}
             where list_min(item_numbers) < 2
             """,

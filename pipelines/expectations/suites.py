@@ -4,7 +4,13 @@ from collections.abc import Callable
 from typing import Final
 
 from pipelines.contracts import Contract
-from pipelines.expectations.behaviour_tables import interval_uniformity, item_frequency, sessions
+from pipelines.expectations.behaviour_tables import (
+    interval_uniformity,
+    item_frequency,
+    item_neighbours,
+    item_users,
+    sessions,
+)
 from pipelines.expectations.contract_expectations import contract_expectations
 from pipelines.expectations.expectation import Expectation
 from pipelines.expectations.item_tables import items, metadata_vocabulary
@@ -20,7 +26,9 @@ OWN_EXPECTATIONS: Final[dict[str, Callable[[Settings], tuple[Expectation, ...]]]
     "items": items,
     "sessions": sessions,
     "item_frequency": item_frequency,
+    "item_users": item_users,
     "interval_uniformity": interval_uniformity,
+    "item_neighbours": item_neighbours,
     "metadata_vocabulary": metadata_vocabulary,
     "training_sequences": training_sequences,
     "training_runs": training_runs,
@@ -33,7 +41,7 @@ COMPANIONS: Final[dict[str, tuple[str, ...]]] = {
     "quarantine": ("staged_source_files",),
     "items": ("interactions", "previous_items"),
     "item_frequency": ("items",),
-    "metadata_vocabulary": ("previous_metadata_vocabulary",),
+    "metadata_vocabulary": ("other_metadata_vocabulary", "former_metadata_vocabulary"),
     "training_sequences": ("metadata_vocabulary",),
     "recommendations": ("expected_subjects", "items"),
     "related_items": ("items",),

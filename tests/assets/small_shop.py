@@ -9,7 +9,6 @@ import dagster as dg
 from assets.run import Plan, plan_nights, run_plan
 from pipelines.sample_shop import SampleShop, write_day, write_shop
 from pipelines.settings import Settings
-from pipelines.store import Store
 from pipelines.views import write_views
 
 SHOP = SampleShop(num_days=5, num_users=60, num_items=40, num_clusters=4, events_per_day=150, new_items_per_day=1)
@@ -72,7 +71,7 @@ def copy_shop(source: Path, target: Path) -> Settings:
     """Copy a shop with its store; the views of the copy show the copy."""
     shutil.copytree(source, target)
     settings = shop_settings(target)
-    write_views(Store(settings.store_root), settings)
+    write_views(settings.open_store(), settings)
     return settings
 
 

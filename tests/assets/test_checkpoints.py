@@ -51,6 +51,27 @@ def test_a_failing_expectation_tells_how_many_rows_and_shows_three(run: Run) -> 
     assert f"Data Docs: {report.page}" in report.message()
 
 
+def test_a_proof_that_holds_spares_the_query(run: Run) -> None:
+    query = "select error('it was asked for the rows') from {batch}"
+    assert run(no_rows("none", query, "none", proof="select {'n': max(n)}.n = 2 from {batch}")).passed
+
+
+@pytest.mark.parametrize("proof", ["select false", "select null::boolean", "select 1"])
+def test_without_a_proof_the_rows_decide(run: Run, proof: str) -> None:
+    (verdict,) = run(no_rows("few", "select n from {batch} where n > 0", "few", proof=proof)).failures
+    assert verdict.observed == "2 unexpected rows"
+    assert verdict.samples == ({"n": 1}, {"n": 2})
+    assert run(no_rows("none", "select n from {batch} where n > 9", "none", proof=proof)).passed
+
+
+@pytest.mark.parametrize("proof", ["select no_such_column from {batch}", "select error('{batch}') from {batch}"])
+def test_a_proof_that_fails_is_told_and_the_rows_decide(run: Run, proof: str, caplog: pytest.LogCaptureFixture) -> None:
+    (verdict,) = run(no_rows("few", "select n from {batch} where n > 1", "few", proof=proof)).failures
+    assert verdict.samples == ({"n": 2},)
+    assert "takes the long way" in caplog.text
+    assert run(no_rows("none", "select n from {batch} where n > 9", "none", proof=proof)).passed
+
+
 def test_companions_are_views_on_the_same_connection(run: Run) -> None:
     assert run(_expect("select 1 from limits where most > (select count(*) from {batch})")).passed
 

@@ -13,7 +13,6 @@ import pytest
 
 from pipelines.query import run_query
 from pipelines.settings import Settings
-from pipelines.store import Store
 from pipelines.views import FILE_NAME
 from tests.assets.small_shop import LAST_NIGHT, NEXT_NIGHT, copy_shop, run_night, write_next_day
 
@@ -91,7 +90,7 @@ def failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
 def test_a_planted_fault_stops_at_its_stage_and_yesterday_is_still_served(
     shop: Settings, fault: Callable[[Path, Path], None]
 ) -> None:
-    views = shop.store_root / FILE_NAME
+    views = shop.work_folder / FILE_NAME
     before = run_query(views, "top_for_some_users", {})
     fault(*write_next_day(shop))
     result = run_night(shop, NEXT_NIGHT)
@@ -101,7 +100,7 @@ def test_a_planted_fault_stops_at_its_stage_and_yesterday_is_still_served(
     assert re.search(message, found[stage], re.DOTALL), found[stage]
     done = {event.step_key for event in result.all_events if event.is_step_success}
     assert done <= ({"interactions", "sessions", "interval_uniformity"} if stage == "items" else set())
-    assert Store(shop.store_root).partitions("recommendations")[-1] == LAST_NIGHT
+    assert shop.open_store().partitions("recommendations")[-1] == LAST_NIGHT
     assert run_query(views, "top_for_some_users", {}) == before
 
 
@@ -121,20 +120,20 @@ def test_a_night_whose_input_was_mended_runs_and_is_published(shop: Settings) ->
     assert not run_night(shop, NEXT_NIGHT).success
     log.write_bytes(good)
     assert run_night(shop, NEXT_NIGHT).success
-    assert Store(shop.store_root).partitions("recommendations")[-1] == NEXT_NIGHT
+    assert shop.open_store().partitions("recommendations")[-1] == NEXT_NIGHT
 
 
 def test_a_day_without_a_file_is_a_night_without_events(shop: Settings) -> None:
     result = run_night(shop, NEXT_NIGHT)
     assert result.success
-    store = Store(shop.store_root)
+    store = shop.open_store()
     assert [part.num_rows for part in store.parts("interactions", since=NEXT_NIGHT)] == [0]
     assert sum(part.num_rows for part in store.parts("recommendations", since=NEXT_NIGHT)) > 0
 
 
 def test_a_night_that_runs_again_writes_the_same_bytes(shop: Settings) -> None:
     def digests() -> dict[str, list[tuple[str, str, str]]]:
-        store = Store(shop.store_root)
+        store = shop.open_store()
         tables = (
             "interactions",
             "quarantine",

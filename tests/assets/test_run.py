@@ -7,7 +7,6 @@ import pytest
 from assets.run import Plan, from_night, main, plan_nights
 from pipelines.errors import InputError
 from pipelines.query import run_query
-from pipelines.store import Store
 from pipelines.views import FILE_NAME
 from tests.assets.small_shop import LAST_NIGHT, NEXT_NIGHT, SHOP, copy_shop, shop_settings, write_next_day
 
@@ -64,9 +63,9 @@ def test_a_night_that_runs_again_takes_the_complete_nights_after_it_along(shop_f
 
 def test_a_complete_run_answers_with_full_lists_for_every_active_user(shop_folder: Path) -> None:
     settings = shop_settings(shop_folder)
-    store = Store(settings.store_root)
+    store = settings.open_store()
     assert store.partitions("recommendations") == [date(2026, 1, 4), date(2026, 1, 5)]
-    columns, rows = run_query(settings.store_root / FILE_NAME, "top_for_some_users", {"users": "3", "ranks": "5"})
+    columns, rows = run_query(settings.work_folder / FILE_NAME, "top_for_some_users", {"users": "3", "ranks": "5"})
     assert columns[:2] == ["user_id", "rank"]
     assert [row[1] for row in rows] == [1, 2, 3, 4, 5] * 3
 

@@ -12,17 +12,16 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.night import (
-    Night,
-    build_interactions,
+from pipelines.log_stages import build_interactions, build_items, build_sessions
+from pipelines.night import Night
+from pipelines.settings import Settings
+from pipelines.statistics_stages import (
     build_interval_uniformity,
     build_item_frequency,
-    build_items,
+    build_item_neighbours,
     build_metadata_vocabulary,
-    build_sessions,
     build_training_sequences,
 )
-from pipelines.settings import Settings
 from pipelines.store import Store, Write
 
 Row = dict[str, Any]
@@ -36,6 +35,7 @@ STAGES: Final[tuple[Stage, ...]] = (
     build_sessions,
     build_item_frequency,
     build_interval_uniformity,
+    build_item_neighbours,
     build_metadata_vocabulary,
     build_training_sequences,
 )
@@ -120,7 +120,7 @@ def put_log(folder: Path, number: int, rows: Sequence[Mapping[str, Any]]) -> Pat
 
 def run(settings: Settings, first: date, last: date | None = None, stages: Iterable[Stage] = STAGES) -> Store:
     """Run stages over one night, or over a range of days as one backfill, and publish each."""
-    store = Store(settings.store_root)
+    store = settings.open_store()
     night = Night(settings, store, first, last or first, f"run-{next(_run_numbers)}")
     for build in stages:
         store.publish(build(night))

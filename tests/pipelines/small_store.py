@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 
 from pipelines.contracts import CONTRACTS
 from pipelines.engine import describe_part, write_rows
-from pipelines.night import Night, build_metadata_vocabulary, build_training_sequences
+from pipelines.night import Night
 from pipelines.settings import Settings
+from pipelines.statistics_stages import build_metadata_vocabulary, build_training_sequences
 from pipelines.store import Store, Write
 from pipelines.training import train_model
 

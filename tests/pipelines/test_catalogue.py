@@ -6,7 +6,7 @@ import pytest
 from pipelines.catalogue import load_catalogue
 from pipelines.engine import connect
 from pipelines.errors import InputError
-from pipelines.night import build_interactions, build_items
+from pipelines.log_stages import build_interactions, build_items
 from pipelines.settings import Settings
 from pipelines.store import Store
 from tests.pipelines.small_log import (
@@ -172,7 +172,7 @@ def test_a_range_of_days_leaves_the_items_that_its_nights_one_by_one_leave(tmp_p
     for number in range(4):
         run(nightly, day(number), stages=STAGES)
     run(backfill, day(0), day(3), stages=STAGES)
-    one, other = Store(nightly.store_root), Store(backfill.store_root)
+    one, other = nightly.open_store(), backfill.open_store()
     for table in ("interactions", "quarantine", "source_files", "item_observations"):
         assert rows_of(one, table) == rows_of(other, table), table
     assert newest(one, "items") == newest(other, "items")

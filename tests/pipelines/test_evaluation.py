@@ -320,7 +320,7 @@ def test_a_model_that_had_nothing_to_learn_has_no_metrics_beside_the_others(tmp_
 def test_a_checkpoint_that_has_seen_the_last_two_nights_is_refused(tmp_path: Path) -> None:
     night = trained(tmp_path, CHAIN, 3, "popular")
     (part,) = night.current(CHECKPOINTS)
-    folder = night.store.root / part.path
+    folder = night.store.work / part.path
     shutil.rmtree(folder / EVALUATION)
     shutil.copytree(folder / SERVING, folder / EVALUATION)
     with pytest.raises(ValueError, match=f"has seen events up to {day(3)}, but only days up to {day(1)}"):

@@ -13,8 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipelines.night import build_interactions
-from pipelines.settings import Settings, load_settings
+from pipelines.log_stages import build_interactions
+from pipelines.settings import Settings
+from pipelines.settings_file import load_settings
 from pipelines.store import Store
 from tests.pipelines.small_log import (
     Row,

@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pipelines.errors import InputError
-from pipelines.night import build_interactions
+from pipelines.log_stages import build_interactions
 from pipelines.settings import Settings
 from pipelines.store import Store
 from tests.pipelines.small_log import Row, at, csv_bytes, day, event, put, put_log, rows_of, run, settings_of
@@ -82,7 +82,7 @@ def test_the_same_content_under_another_name_is_refused(tmp_path: Path, nights: 
         ingest(settings, *nights[-1])
     assert caught.value.where == str(tmp_path / second)
     assert "a-2026-01-01.csv" in caught.value.value
-    assert len(Store(settings.store_root).parts("source_files")) == len(nights) - 1
+    assert len(settings.open_store().parts("source_files")) == len(nights) - 1
 
 
 def test_a_file_that_was_renamed_for_its_own_night_takes_the_place_of_the_former(tmp_path: Path) -> None:
@@ -219,4 +219,4 @@ def test_files_without_a_row_are_all_alike_and_no_duplicates(tmp_path: Path) -> 
     settings = settings_of(tmp_path, events={"path": "*-{day}.csv"})
     ingest(settings, 0, 0)
     ingest(settings, 1, 1)
-    assert sorted(rows_of(Store(settings.store_root), "source_files", "num_rows")) == [0, 0, 0]
+    assert sorted(rows_of(settings.open_store(), "source_files", "num_rows")) == [0, 0, 0]

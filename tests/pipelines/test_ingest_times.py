@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pipelines.night import build_interactions
+from pipelines.log_stages import build_interactions
 from pipelines.store import Store
 from tests.pipelines.small_log import day, event, put_log, rows_of, run, settings_of
 

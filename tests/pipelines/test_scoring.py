@@ -340,8 +340,8 @@ def test_a_checkpoint_that_has_seen_the_next_day_serves_no_list(tmp_path: Path) 
     earlier = make_night(tmp_path / "earlier", WALKS, 2, shop_settings(), items=ITEMS)
     train(earlier)
     (own,) = earlier.current("checkpoints")
-    stolen = night.store.root / part.path
-    target = earlier.store.root / own.path
+    stolen = night.store.work / part.path
+    target = earlier.store.work / own.path
     for path in (target / "serving").iterdir():
         path.write_bytes((stolen / "serving" / path.name).read_bytes())
     with pytest.raises(ValueError, match=f"has seen events up to {day(3)}, but only days up to {day(2)}"):

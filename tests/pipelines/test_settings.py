@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from pipelines.errors import InputError
-from pipelines.settings import Events, EventType, ItemColumns, Settings, load_settings
+from pipelines.settings import Events, EventType, ItemColumns, Settings
+from pipelines.settings_file import load_settings
 from tests.pipelines.small_log import settings_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -1,11 +1,12 @@
 import json
 import multiprocessing
-import os
-import signal
+import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,194 +14,381 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pipelines.errors import InputError
-from pipelines.store import Part, Store, Write, write_atomically
+from pipelines.store import ATTEMPTS, Part, Store, Write
+from tests.pipelines.small_parts import DAYS, killed, names, part, publish, publish_night, publish_slices, said
 
-DAYS = ("2026-01-01", "2026-01-02", "2026-01-03")
+FIRST, SECOND, THIRD = DAYS
 days = st.sampled_from(DAYS)
 slices = st.sampled_from(("", "a", "b"))
+contents = st.sampled_from("xyz")
 
 
-def part(partition: str, slice_: str = "", version: int = 0) -> Part:
-    return Part(partition, slice_, f"runs/{version}/{partition}_{slice_}.parquet", version, f"{version:064x}")
-
-
-def publish(store: Store, table: str, *parts: Part, **replaced: frozenset[str]) -> None:
-    store.publish([Write(table, parts, **replaced)])
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
 
 
 def test_a_store_that_nobody_wrote_is_empty(tmp_path: Path) -> None:
     store = Store(tmp_path / "none")
     assert store.parts("sessions") == []
     assert store.partitions("sessions") == []
+    assert store.version() == 0
     assert not (tmp_path / "none").exists()
 
 
-def test_parts_come_back_in_order_and_within_the_range_that_is_asked_for(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    publish(store, "t", part(DAYS[2]), part(DAYS[0], "b"), part(DAYS[0], "a"), part(DAYS[1]))
+def test_parts_come_back_in_order_and_within_the_range_that_is_asked_for(store: Store) -> None:
+    publish(store, "t", part(store, THIRD), part(store, FIRST, "b"), part(store, FIRST, "a"), part(store, SECOND))
     assert [(p.partition, p.slice) for p in store.parts("t")] == [
-        (DAYS[0], "a"), (DAYS[0], "b"), (DAYS[1], ""), (DAYS[2], ""),
+        (FIRST, "a"), (FIRST, "b"), (SECOND, ""), (THIRD, ""),
     ]  # fmt: skip
     first, second = date(2026, 1, 1), date(2026, 1, 2)
-    assert [p.partition for p in store.parts("t", since=second)] == [DAYS[1], DAYS[2]]
+    assert [p.partition for p in store.parts("t", since=second)] == [SECOND, THIRD]
     assert [p.slice for p in store.parts("t", until=first)] == ["a", "b"]
     assert [p.slice for p in store.parts("t", since=first, until=second, slices=["b", ""])] == ["b", ""]
     assert store.partitions("t", until=second) == [first, second]
-    assert store.paths(store.parts("t", since=second, until=second)) == [tmp_path / f"runs/0/{DAYS[1]}_.parquet"]
+    assert store.paths(store.parts("t", since=second, until=second)) == [f"{store.root}/runs/a/t/{SECOND}_.parquet"]
 
 
-def test_a_write_replaces_its_partitions_and_slices_and_no_other_part(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    publish(store, "t", *(part(day, slice_) for day in DAYS for slice_ in "ab"))
-    publish(store, "other", part(DAYS[0], "a"))
-    fresh = part(DAYS[1], "a", version=1)
-    publish(store, "t", fresh, partitions=frozenset({DAYS[1]}), slices=frozenset({"a"}))
-    assert store.parts("t") == [
-        part(DAYS[0], "a"), part(DAYS[0], "b"), fresh, part(DAYS[1], "b"), part(DAYS[2], "a"), part(DAYS[2], "b"),
+def test_a_write_replaces_its_partitions_and_slices_and_no_other_part(store: Store) -> None:
+    publish(store, "t", *(part(store, day, slice_) for day in DAYS for slice_ in "ab"))
+    publish(store, "other", part(store, FIRST, "a"))
+    fresh = part(store, SECOND, "a", "new")
+    publish(store, "t", fresh, partitions=frozenset({SECOND}), slices=frozenset({"a"}))
+    assert said(store) == [
+        (FIRST, "a", "a", 1), (FIRST, "b", "a", 1), (SECOND, "a", "new", 3), (SECOND, "b", "a", 1),
+        (THIRD, "a", "a", 1), (THIRD, "b", "a", 1),
     ]  # fmt: skip
-    assert store.parts("other") == [part(DAYS[0], "a")]
+    assert said(store, "other") == [(FIRST, "a", "a", 2)]
 
 
-def test_a_write_by_slice_takes_away_parts_that_it_no_longer_has(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    publish(store, "t", part(DAYS[0], "a"), part(DAYS[1], "a"), part(DAYS[1], "b"))
-    publish(store, "t", part(DAYS[1], "a", version=1), slices=frozenset({"a"}))
-    assert store.parts("t") == [part(DAYS[1], "a", version=1), part(DAYS[1], "b")]
+def test_a_write_by_slice_takes_away_parts_that_it_no_longer_has(store: Store) -> None:
+    publish(store, "t", part(store, FIRST, "a"), part(store, SECOND, "a"), part(store, SECOND, "b"))
+    publish(store, "t", part(store, SECOND, "a", "new"), slices=frozenset({"a"}))
+    assert said(store) == [(SECOND, "a", "new", 2), (SECOND, "b", "a", 1)]
+    publish(store, "t", slices=frozenset({"b"}))
+    assert said(store) == [(SECOND, "a", "new", 2)]
+    assert store.version() == 3
 
 
-@given(st.lists(st.tuples(st.frozensets(days, max_size=2), st.frozensets(slices, max_size=2)), max_size=6))
-@hypothesis_settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.frozensets(days, max_size=2), st.frozensets(slices, max_size=2), contents), max_size=6))
+@hypothesis_settings(max_examples=30, deadline=None)
 def test_any_row_of_writes_leaves_what_a_plain_dictionary_would_hold(
-    tmp_path_factory: pytest.TempPathFactory, writes: list[tuple[frozenset[str], frozenset[str]]]
+    tmp_path_factory: pytest.TempPathFactory, writes: list[tuple[frozenset[str], frozenset[str], str]]
 ) -> None:
-    store, expected = Store(tmp_path_factory.mktemp("store")), dict[tuple[str, str], Part]()
-    for version, (partitions, names) in enumerate(writes):
-        new = [part(day, name, version) for day in partitions or DAYS for name in names or ("", "a", "b")]
-        publish(store, "t", *new, partitions=partitions, slices=names)
-        replaced = [
-            key for key in expected if (not partitions or key[0] in partitions) and (not names or key[1] in names)
-        ]
-        for key in replaced:
-            del expected[key]
-        expected |= {(p.partition, p.slice): p for p in new}
-    assert store.parts("t") == [expected[key] for key in sorted(expected)]
+    store = Store(tmp_path_factory.mktemp("store"))
+    expected, version = dict[tuple[str, str], tuple[str, int]](), 0
+    for partitions, chosen, content in writes:
+        keys = [(day, name) for day in partitions or DAYS for name in chosen or ("", "a", "b")]
+        new = [part(store, day, name, content) for day, name in keys]
+        publish(store, "t", *new, partitions=partitions, slices=chosen)
+        changed = [key for key in keys if expected.get(key, ("", 0))[0] != content]
+        version += bool(changed)
+        expected |= dict.fromkeys(changed, (content, version))
+    assert said(store) == [(*key, *expected[key]) for key in sorted(expected)]
+    assert store.version() == version
 
 
-def test_publishing_the_same_twice_leaves_the_same_bytes(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    seen = []
-    for _ in range(2):
-        publish(store, "t", part(DAYS[0], "a"), slices=frozenset({"a"}))
-        publish(store, "s", part(DAYS[0]), partitions=frozenset({DAYS[0]}))
-        seen.append(store.manifest_path.read_bytes())
-    assert seen[0] == seen[1]
+def test_a_part_that_says_the_same_is_no_change(store: Store) -> None:
+    publish(store, "t", part(store, FIRST, "", "a"), part(store, SECOND, "", "b"))
+    before = store.parts("t")
+    again = [Part(p.partition, p.slice, f"runs/again/{p.path}", p.num_rows, p.sha256) for p in before]
+    publish(store, "t", *again)
+    assert store.parts("t") == before
+    assert store.version() == 1
+    publish(store, "t", again[0], part(store, SECOND, "", "c"))
+    assert said(store) == [(FIRST, "", "a", 1), (SECOND, "", "c", 2)]
+    assert store.parts("t")[0] == before[0]
 
 
-def test_the_tables_of_one_publish_become_visible_together(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.publish([Write("t", (part(DAYS[0]),)), Write("s", (part(DAYS[1]),))])
-    manifest = json.loads(store.manifest_path.read_text())
-    assert manifest["version"] == 1
-    assert {name: [p["partition"] for p in parts] for name, parts in manifest["tables"].items()} == {
-        "s": [DAYS[1]], "t": [DAYS[0]],
-    }  # fmt: skip
+def test_a_part_whose_file_is_gone_is_published_anew_though_it_says_the_same(store: Store) -> None:
+    publish_night(store, FIRST, "a")
+    (store.work / "runs/a").rename(store.work / "runs/lost")
+    again = Part(FIRST, "", f"runs/lost/t/{FIRST}_.parquet", 1, store.parts("t")[0].sha256)
+    publish(store, "t", again)
+    assert said(store) == [(FIRST, "", "a", 2)]
 
 
-def test_what_a_run_wrote_is_invisible_until_published(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    publish(store, "t", part(DAYS[0]))
+def test_the_tables_of_one_publish_become_visible_together_and_no_other_list_is_written(store: Store) -> None:
+    writes = [Write("t", (part(store, FIRST),)), Write("s", (part(store, SECOND, "", "b", "s"),))]
+    store.publish(writes, run="r1")
+    publish_night(store, SECOND, "c", run="r2")
+    first, second = (json.loads((store.work / f"manifests/000000000{n}.json").read_text()) for n in (1, 2))
+    assert (first["version"], first["number"], first["run"], first["changed"]) == (2, 1, "r1", ["s", "t"])
+    assert (second["version"], second["number"], second["run"], second["changed"]) == (2, 2, "r2", ["t"])
+    assert second["tables"]["s"] == first["tables"]["s"]
+    assert names(store.work / "manifests/tables") == sorted({*first["tables"].values(), second["tables"]["t"]})
+
+
+def test_a_reader_opens_the_lists_of_the_tables_that_it_asks_for_and_no_other(store: Store) -> None:
+    store.publish([Write("t", (part(store, FIRST),)), Write("s", (part(store, FIRST, "", "b", "s"),))])
+    (broken,) = (store.work / "manifests/tables").glob("s-*")
+    broken.write_text("{")
+    reader = Store(store.root)
+    assert [p.version for p in reader.parts("t")] == [1]
+    with pytest.raises(InputError, match="broken"):
+        reader.parts("s")
+
+
+def test_a_reader_sees_what_another_publishes_at_its_next_call(store: Store) -> None:
+    publish_night(store, FIRST, "a")
+    reader = Store(store.root)
+    assert said(reader) == [(FIRST, "", "a", 1)]
+    publish_night(store, FIRST, "b")
+    assert said(reader) == [(FIRST, "", "b", 2)]
+
+
+def test_what_a_run_wrote_is_invisible_until_published(store: Store) -> None:
+    publish_night(store, FIRST, "a")
     folder = store.run_folder("r1", "t")
     (folder / "2026-01-02.parquet").write_bytes(b"new")
-    assert folder == tmp_path / "runs/r1/t"
-    assert store.parts("t") == [part(DAYS[0])]
+    assert folder == store.work / "runs/r1/t"
+    assert said(store) == [(FIRST, "", "a", 1)]
 
 
-@pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_run_that_dies_while_it_publishes_leaves_readers_with_the_old_parts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    store = Store(tmp_path)
-    publish(store, "t", part(DAYS[0]))
-    before = store.manifest_path.read_bytes()
-
-    def die(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, step, die)
-        with pytest.raises(KeyboardInterrupt):
-            publish(store, "t", part(DAYS[0], version=1))
-    assert store.manifest_path.read_bytes() == before
-    publish(store, "t", part(DAYS[1]), partitions=frozenset({DAYS[1]}))
-    assert store.parts("t") == [part(DAYS[0]), part(DAYS[1])]
-
-
-def _publish_then_die(root: Path) -> None:
-    store = Store(root)
-    (store.run_folder("r2", "t") / "x.parquet").write_bytes(b"half")
-    os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-    publish(store, "t", part(DAYS[0], version=2))
+def test_a_process_that_is_killed_at_any_step_publishes_all_of_its_tables_or_none(tmp_path: Path) -> None:
+    template = Store(tmp_path / "template")
+    template.publish([Write("t", (part(template, FIRST),)), Write("s", (part(template, FIRST, "", "b", "s"),))])
+    seen = []
+    for step in count(1):
+        store = Store(shutil.copytree(template.root, tmp_path / str(step)))
+        writes = [Write("t", (part(store, FIRST, "", "c"),)), Write("s", (part(store, FIRST, "", "d", "s"),))]
+        finished = not killed(partial(store.publish, writes), step)
+        seen.append((said(store), said(store, "s")))
+        publish_night(store, SECOND, "e")
+        assert [entry[:3] for entry in said(store)] == [(FIRST, "", seen[-1][0][0][2]), (SECOND, "", "e")]
+        if finished:
+            break
+    old = ([(FIRST, "", "a", 1)], [(FIRST, "", "b", 1)])
+    new = ([(FIRST, "", "c", 2)], [(FIRST, "", "d", 2)])
+    turn = seen.index(new)
+    assert turn > 8, "steps before the one that publishes"
+    assert seen == [old] * turn + [new] * (len(seen) - turn)
+    assert len(seen) > turn + 1, "a step after it"
 
 
-def test_a_killed_process_leaves_the_old_parts_and_no_lock(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    publish(store, "t", part(DAYS[0]))
-    process = multiprocessing.get_context("fork").Process(target=_publish_then_die, args=(tmp_path,))
-    process.start()
-    process.join(20)
-    assert process.exitcode == -signal.SIGKILL
-    assert store.parts("t") == [part(DAYS[0])]
-    publish(store, "t", part(DAYS[0], version=1))
-    assert store.parts("t") == [part(DAYS[0], version=1)]
-
-
-def _publish_slices(root: Path, writer: int) -> None:
-    for number in range(8):
-        name = f"{writer}-{number}"
-        publish(Store(root), "t", part(DAYS[0], name), slices=frozenset({name}))
-
-
-def test_threads_that_publish_at_once_lose_nothing(tmp_path: Path) -> None:
+def test_threads_that_publish_at_once_lose_nothing(store: Store) -> None:
     with ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda writer: _publish_slices(tmp_path, writer), range(6)))
-    assert {p.slice for p in Store(tmp_path).parts("t")} == {f"{w}-{n}" for w in range(6) for n in range(8)}
+        list(pool.map(lambda writer: publish_slices(Store(store.root), str(writer), 8), range(6)))
+    assert {p.slice for p in store.parts("t")} == {f"{w}-{n}" for w in range(6) for n in range(8)}
+    assert sorted(p.version for p in store.parts("t")) == list(range(1, 49))
 
 
-def test_processes_that_publish_at_once_lose_nothing(tmp_path: Path) -> None:
+def test_processes_that_publish_at_once_lose_nothing(store: Store) -> None:
     context = multiprocessing.get_context("fork")
-    writers = [context.Process(target=_publish_slices, args=(tmp_path, writer)) for writer in range(4)]
+    writers = [context.Process(target=publish_slices, args=(Store(store.root), str(writer), 8)) for writer in range(4)]
     for process in writers:
         process.start()
     for process in writers:
         process.join(30)
     assert [process.exitcode for process in writers] == [0] * 4
-    assert {p.slice for p in Store(tmp_path).parts("t")} == {f"{w}-{n}" for w in range(4) for n in range(8)}
+    assert {p.slice for p in store.parts("t")} == {f"{w}-{n}" for w in range(4) for n in range(8)}
+    assert sorted(p.version for p in store.parts("t")) == list(range(1, 33))
+
+
+def test_a_run_does_not_replace_what_another_published_after_it_began_to_read(store: Store) -> None:
+    publish_night(store, FIRST, "a", run="r0")
+    seen = store.version()
+    publish_night(store, FIRST, "b", run="r1")
+    late = Write("t", (part(store, FIRST, "", "c"),), frozenset({FIRST}))
+    with pytest.raises(
+        InputError, match=rf"another run published t of {FIRST} in the meantime(.|\n)*version 2 by run r1"
+    ):
+        store.publish([Write("s", (part(store, FIRST, "", "s", "s"),)), late], seen=seen, run="r2")
+    assert said(store) == [(FIRST, "", "b", 2)]
+    assert store.parts("s") == [], "nothing of a refused write is published"
+    store.publish([late], seen=store.version(), run="r2")
+    assert said(store) == [(FIRST, "", "c", 3)]
+
+
+def test_runs_without_a_name_are_not_taken_for_one(store: Store) -> None:
+    publish_night(store, FIRST, "a")
+    with pytest.raises(InputError, match=r"version 1 by run \?"):
+        store.publish([Write("t", (part(store, FIRST, "", "b"),))], seen=0)
+
+
+def test_a_run_does_not_drop_what_another_published_after_it_began_to_read(store: Store) -> None:
+    seen = store.version()
+    publish(store, "t", part(store, SECOND, "x"), run="r1")
+    with pytest.raises(InputError, match=f"published t of {SECOND} in the meantime"):
+        store.publish([Write("t", (part(store, FIRST, "x"),), slices=frozenset({"x"}))], seen=seen, run="r2")
 
 
 @pytest.mark.parametrize(
-    "content",
-    ['{"version": 1, "tables"', "[]", "null", "{}", '{"version": 1}', '{"version": 1, "tables": {"t": [{}]}}'],
+    ("partition", "slice_", "content", "run"),
+    [(FIRST, "x", "b", "r2"), (FIRST, "y", "c", "r2"), (SECOND, "x", "c", "r2"), (FIRST, "x", "c", "r1")],
+    ids=["the same content", "another slice", "another partition", "the same run"],
 )
-def test_a_broken_manifest_is_told_and_not_written_over(tmp_path: Path, content: str) -> None:
-    store = Store(tmp_path)
-    store.manifest_path.write_text(content)
-    for act in (lambda: store.parts("t"), lambda: publish(store, "t", part(DAYS[0]))):
-        with pytest.raises(InputError, match=r"manifest of the store is broken(.|\n)*restore the file"):
+def test_what_does_not_contradict_another_run_is_published(
+    store: Store, partition: str, slice_: str, content: str, run: str
+) -> None:
+    publish(store, "t", part(store, FIRST, "x", "b"), run="r1")
+    write = Write("t", (part(store, partition, slice_, content),), frozenset({partition}), frozenset({slice_}))
+    store.publish([write], seen=0, run=run)
+    assert (partition, slice_, content) in [entry[:3] for entry in said(store)]
+
+
+def _overtaken(store: Store, monkeypatch: pytest.MonkeyPatch, overtake: Callable[[], None]) -> None:
+    """Let someone else publish just before this store does, once."""
+    create, done = store.files.create, list[str]()
+
+    def late(name: str, content: bytes) -> bool:
+        if not done:
+            done.append(name)
+            overtake()
+        return create(name, content)
+
+    monkeypatch.setattr(store.files, "create", late)
+
+
+def test_who_is_overtaken_publishes_on_top_of_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish_night(store, FIRST, "a")
+    _overtaken(store, monkeypatch, lambda: publish_night(Store(store.root), SECOND, "b"))
+    publish_night(store, THIRD, "c")
+    assert said(store) == [(FIRST, "", "a", 1), (SECOND, "", "b", 2), (THIRD, "", "c", 3)]
+
+
+def test_who_is_overtaken_brings_its_files_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish_night(store, FIRST, "a")
+    placed = list[str]()
+    monkeypatch.setattr(store.files, "place", placed.extend)
+    _overtaken(store, monkeypatch, lambda: publish_night(Store(store.root), SECOND, "b"))
+    publish_night(store, THIRD, "c")
+    assert placed == [f"runs/c/t/{THIRD}_.parquet"]
+
+
+def test_who_is_overtaken_in_the_same_partition_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish_night(store, FIRST, "a")
+    _overtaken(store, monkeypatch, lambda: publish_night(Store(store.root), FIRST, "b", run="r1"))
+    with pytest.raises(InputError, match=r"version 2 by run r1"):
+        store.publish([Write("t", (part(store, FIRST, "", "c"),))], seen=1, run="r2")
+    assert said(store) == [(FIRST, "", "b", 2)]
+
+
+def test_who_is_always_overtaken_gives_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish_night(store, FIRST, "a")
+    monkeypatch.setattr(store.files, "create", lambda *_: False)
+    with pytest.raises(InputError, match=rf"too many runs(.|\n)*{ATTEMPTS} attempts"):
+        publish_night(store, SECOND, "b")
+
+
+def test_a_store_of_the_former_format_is_refused(store: Store) -> None:
+    (store.work / "manifest.json").write_text('{"version": 1, "tables": {}}')
+    for act in (store.version, lambda: store.parts("t"), lambda: publish_night(store, FIRST, "a")):
+        with pytest.raises(InputError, match=r"another version(.|\n)*value:   1\n  allowed: 2\n"):
             act()
-    assert store.manifest_path.read_text() == content
 
 
-@pytest.mark.parametrize("version", [0, 2, "1"])
-def test_a_manifest_of_another_version_is_refused(tmp_path: Path, version: Any) -> None:
-    store = Store(tmp_path)
-    store.manifest_path.write_text(json.dumps({"version": version, "tables": {"t": [{"unheard": "of"}]}}))
-    with pytest.raises(InputError, match=rf"another version(.|\n)*value:   {version}\n  allowed: 1\n"):
-        store.parts("t")
+def test_the_history_tells_which_partitions_each_version_changed_newest_first(store: Store) -> None:
+    publish(store, "t", part(store, FIRST, "", "aa"), part(store, SECOND, "", "b"), run="r1")
+    publish_night(store, FIRST, "x", "other")
+    publish_night(store, SECOND, "ccc", run="r2")
+    publish(store, "t", partitions=frozenset({FIRST}), run="r3")
+    told = [(state.version, state.run, state.partitions, state.num_rows) for state in store.history("t")]
+    assert told == [(4, "r3", (FIRST,), 3), (3, "r2", (SECOND,), 5), (1, "r1", (FIRST, SECOND), 3)]
+    times = [state.time for state in store.history("t")]
+    assert times == sorted(times, reverse=True)
 
 
-def test_a_text_is_replaced_as_a_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "file.txt"
-    write_atomically(path, "a long first text")
-    write_atomically(path, "ö")
-    assert path.read_bytes() == "ö".encode()
-    assert list(path.parent.iterdir()) == [path]
+def test_a_rollback_serves_a_former_state_and_numbers_what_differs_anew(store: Store) -> None:
+    publish(store, "t", part(store, FIRST, "", "a"), part(store, SECOND, "", "b"))
+    publish_night(store, SECOND, "c")
+    publish_night(store, THIRD, "d")
+    publish_night(store, FIRST, "x", "other")
+    store.rollback("t", 1)
+    assert said(store) == [(FIRST, "", "a", 1), (SECOND, "", "b", 5)]
+    assert said(store, "other") == [(FIRST, "", "x", 4)]
+    assert (store.history("t")[0].partitions, store.history("t")[0].run) == ((SECOND, THIRD), "rollback to 1")
+    store.rollback("t", 3)
+    assert said(store) == [(FIRST, "", "a", 1), (SECOND, "", "c", 6), (THIRD, "", "d", 6)]
+    store.rollback("t", 4)  # of another table; this one was then as 3 had it
+    assert store.version() == 6
+
+
+def test_a_state_can_be_served_again_as_long_as_a_manifest_names_it(store: Store) -> None:
+    publish_night(store, FIRST, "a")
+    publish_night(store, FIRST, "x", "other")
+    publish_night(store, FIRST, "b")
+    (store.work / "manifests/0000000001.json").unlink()
+    assert [state.version for state in store.history("t")] == [3, 1]
+    store.rollback("t", 1)
+    assert said(store) == [(FIRST, "", "a", 4)]
+
+
+def test_a_run_in_flight_notices_a_rollback(store: Store) -> None:
+    publish_night(store, FIRST, "a")
+    publish_night(store, FIRST, "b")
+    seen = store.version()
+    store.rollback("t", 1)
+    with pytest.raises(InputError, match="version 3 by run rollback to 1"):
+        store.publish([Write("t", (part(store, FIRST, "", "c"),))], seen=seen, run="r")
+
+
+def test_a_rollback_to_what_is_not_there_says_what_is(store: Store) -> None:
+    publish_night(store, FIRST, "a", "sessions")
+    publish_night(store, FIRST, "b", "sessions")
+    publish_night(store, FIRST, "b", "items")
+    with pytest.raises(InputError, match=r"no version 9 of sessions(.|\n)*allowed: 2, 1\n"):
+        store.rollback("sessions", 9)
+    with pytest.raises(InputError, match=r"no version 1 of items(.|\n)*allowed: 3\n"):
+        store.rollback("items", 1)
+    for ask in (store.history, lambda table: store.rollback(table, 1)):
+        with pytest.raises(InputError, match=r"no table 'session'(.|\n)*did you mean 'sessions'"):
+            ask("session")
+    assert store.version() == 3
+
+
+def test_a_rollback_to_files_that_are_gone_is_refused(store: Store) -> None:
+    publish_night(store, FIRST, "a")
+    publish_night(store, FIRST, "b")
+    shutil.rmtree(store.work / "runs/a")
+    with pytest.raises(InputError, match=f"files of the store are gone(.|\n)*runs/a/t/{FIRST}_.parquet"):
+        store.rollback("t", 1)
+    assert said(store) == [(FIRST, "", "b", 2)]
+
+
+def test_numbers_that_are_given_for_ever_are_not_taken_back(store: Store) -> None:
+    publish_night(store, FIRST, "a", "metadata_vocabulary")
+    publish_night(store, FIRST, "b", "metadata_vocabulary")
+    with pytest.raises(InputError, match="metadata_vocabulary cannot be rolled back"):
+        store.rollback("metadata_vocabulary", 1)
+    assert store.version() == 2
+
+
+def test_a_local_store_may_work_elsewhere(tmp_path: Path) -> None:
+    store = Store(tmp_path / "root", tmp_path / "work")
+    publish_night(store, FIRST, "a")
+    (one,) = store.parts("t")
+    assert names(tmp_path / "work") == [one.path]
+    assert store.locate(one) == str(tmp_path / "work" / one.path)
+    shutil.rmtree(tmp_path / "work")
+    assert store.locate(one) == str(tmp_path / "root" / one.path)
+    assert store.fetch(one) == tmp_path / "work" / one.path
+    assert (tmp_path / "work" / one.path).read_text() == "a"
+    assert names(tmp_path / "work") == [one.path]
+
+
+def test_a_part_may_be_a_folder(tmp_path: Path) -> None:
+    store = Store(tmp_path / "root", tmp_path / "work")
+    folder = store.run_folder("r", "checkpoints") / FIRST / "popular"
+    for name in ("serving/weights", "serving/header.json", "evaluation/weights"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    publish(store, "checkpoints", Part(FIRST, "popular", folder.relative_to(store.work).as_posix(), 0, "hash"))
+    expected = names(folder)
+    shutil.rmtree(store.work)
+    assert names(store.fetch(store.parts("checkpoints")[0])) == expected
+    assert len(expected) == 3
+
+
+def test_a_part_that_is_nowhere_is_told(store: Store) -> None:
+    publish_night(store, FIRST, "a")
+    (one,) = store.parts("t")
+    shutil.rmtree(store.work / "runs")
+    with pytest.raises(InputError, match=f"files of the store are gone(.|\n)*{one.path}"):
+        store.fetch(one)
+    assert names(store.work / "runs") == []
+
+
+def test_a_store_at_a_url_needs_a_folder_to_work_in() -> None:
+    with pytest.raises(ValueError, match="memory://shop needs a local folder"):
+        Store("memory://shop")

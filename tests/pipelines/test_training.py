@@ -51,7 +51,7 @@ def one_thread() -> Iterator[None]:
 
 def folder_of(night: Night, name: str, chain: str) -> Path:
     (part,) = (part for part in night.current(CHECKPOINTS) if part.slice == name)
-    return night.store.root / part.path / chain
+    return night.store.work / part.path / chain
 
 
 def checkpoint(night: Night, name: str, chain: str) -> tuple[bytes, Header]:

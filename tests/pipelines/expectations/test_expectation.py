@@ -30,3 +30,9 @@ def test_values_enter_a_query_as_literals_and_the_batch_stays_open() -> None:
     expectation = no_rows("a_is_b", "\n select * from {batch} where a <> $b \n", "a is b", b="it's")
     assert expectation.arguments == {"unexpected_rows_query": "select * from {batch} where a <> 'it''s'"}
     assert (expectation.kind, expectation.severity) == ("UnexpectedRowsExpectation", "error")
+
+
+def test_a_proof_takes_the_same_values_as_its_query() -> None:
+    expectation = no_rows("a_is_b", "from {batch} where a <> $b", "a is b", proof="\n select max(a) = $b\n ", b="it's")
+    assert expectation.proof == "select max(a) = 'it''s'"
+    assert no_rows("a_is_b", "from {batch}", "a is b").proof == ""

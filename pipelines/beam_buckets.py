@@ -1,0 +1,148 @@
+"""What a Beam worker does: divide one shard into bucket files, and run a step over one bucket.
+
+These are plain functions of values that can be pickled. Each works in a DuckDB of one thread and within the memory
+limit of the settings, for a machine runs as many of them at once as it has workers.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from uuid import uuid4
+
+import duckdb
+import pyarrow.parquet as pq
+
+from pipelines.beam_shards import Shard
+from pipelines.contracts import CONTRACTS
+from pipelines.engine import connect, create_views, identifier, quote, quote_path
+from pipelines.kernel import Fold, Relation, Step
+from pipelines.local_engine import Output, write_result
+from pipelines.settings import Storage
+from pipelines.store import Store
+
+
+@dataclass(frozen=True)
+class Job:
+    """One step to be run over buckets, and all that a worker needs for it.
+
+    ``table`` is empty for a step whose result other steps read. Two releases of DuckDB may hash differently: so all
+    workers must have the one that planned the job.
+    """
+
+    step: Step
+    table: str
+    output: Output
+    relations: Mapping[str, Relation]
+    storage: Storage
+    store: Store
+    scratch: Path
+    num_buckets: int
+    num_shards: int
+    duckdb_version: str = duckdb.__version__
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The files with the rows of one shard that belong to one bucket; there may be none."""
+
+    shard: int
+    relation: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BucketFile:
+    """A file of the result: its day (none in a step that others read), slice, path and number of rows."""
+
+    day: date | None
+    slice: str
+    path: str
+    num_rows: int
+
+
+def fresh_name(kind: str) -> str:
+    """A name that no other attempt has."""
+    return f"{kind}-{uuid4().hex}"
+
+
+@contextmanager
+def _worker(job: Job) -> Iterator[duckdb.DuckDBPyConnection]:
+    if duckdb.__version__ != job.duckdb_version:
+        raise RuntimeError(
+            f"this Beam worker has DuckDB {duckdb.__version__}, but {job.duckdb_version} planned the work: "
+            "install requirements.lock on every worker"
+        )
+    storage = job.storage.model_copy(update={"threads": 1})
+    with connect(storage, job.scratch / fresh_name("spill")) as con:
+        job.store.register(con)
+        yield con
+
+
+def split_shard(job: Job, shard: Shard) -> list[tuple[int, Piece]]:
+    """Divide the rows of a shard by the key of the step; every bucket hears from every shard, and from each once."""
+    relation = job.relations[shard.relation]
+    folder = job.scratch / fresh_name(f"shard-{shard.number}")
+    key = ", ".join(job.step.key)
+    with _worker(job) as con:
+        con.execute(f"""
+            copy (select *, (hash({key}) % {job.num_buckets})::int as "bucket" from ({_rows_of(relation, shard)}))
+            to {quote(folder)} (format parquet, compression snappy, partition_by ("bucket"))
+        """)
+    return [
+        (bucket, Piece(shard.number, shard.relation, _files_in(folder / f"bucket={bucket}")))
+        for bucket in range(job.num_buckets)
+    ]
+
+
+def _rows_of(relation: Relation, shard: Shard) -> str:
+    if not shard.end:
+        return Relation(relation.table, shard.paths, relation.rows).select()
+    columns = ", ".join(map(identifier, CONTRACTS[relation.table].column_names)) if relation.table else "*"
+    return relation.select_from(f"""
+        select {columns} from read_parquet({quote_path(shard.paths[0])}, file_row_number = true)
+        where file_row_number >= {shard.begin} and file_row_number < {shard.end}
+    """)
+
+
+def _files_in(folder: Path) -> tuple[str, ...]:
+    return tuple(str(path) for path in sorted(folder.glob("*.parquet")))
+
+
+def run_bucket(job: Job, fold: Fold | None, keyed: tuple[int, Iterable[Piece]]) -> list[BucketFile]:
+    """Run the step over one bucket, a number and its pieces; write the result into a folder of this attempt.
+
+    A bucket without rows has no result, unless it is the only one.
+    """
+    bucket, pieces = keyed[0], list(keyed[1])
+    heard = sorted(piece.shard for piece in pieces)
+    if heard != list(range(job.num_shards)):
+        raise RuntimeError(f"{job.step.name}: bucket {bucket} heard from shards {heard} of {job.num_shards}")
+    if job.num_buckets > 1 and not any(piece.paths for piece in pieces):
+        return []
+    folder = job.output.folder / fresh_name("bundle")
+    folder.mkdir(parents=True)
+    with _worker(job) as con:
+        create_views(con, {name: _bucket_of(job, name, pieces) for name in job.relations})
+        if not job.table:
+            path = folder / f"{bucket:04d}.parquet"
+            types = {str(kind) for kind in con.sql(job.step.sql).types}
+            assert "HUGEINT" not in types, f"{job.step.name}: Parquet has no hugeint, and DuckDB would write doubles"
+            con.execute(f"copy ({job.step.sql}) to {quote(path)} (format parquet, compression snappy)")
+            return [BucketFile(None, "", str(path), pq.read_metadata(path).num_rows)]
+        slice_ = f"{job.output.slice}-{bucket:04d}".lstrip("-")
+        written = write_result(con, job.step, job.table, Output(folder, job.output.days, slice_), fold)
+    return [BucketFile(day, slice_, str(path), pq.read_metadata(path).num_rows) for day, path in written.items()]
+
+
+def _bucket_of(job: Job, name: str, pieces: Sequence[Piece]) -> str:
+    """SELECT of the bucket's rows of a relation, or of all its rows if the step does not split it."""
+    relation = job.relations[name]
+    if name not in job.step.split:
+        return relation.select()
+    of_shards = sorted((piece.shard, piece.paths) for piece in pieces if piece.relation == name)
+    listed = ", ".join(quote_path(path) for _, paths in of_shards for path in paths)
+    if not listed:
+        return f"from ({relation.select()}) limit 0"
+    return f"select * from read_parquet([{listed}], hive_partitioning = false)"

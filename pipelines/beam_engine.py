@@ -1,0 +1,159 @@
+"""The Beam engine: the same kernels, spread over whatever Beam's runner has.
+
+Beam moves work, not rows. Shards of the input are divided by the key of a step into bucket files; the paths of the
+files go through ``GroupByKey``; each worker runs the step over one bucket, in a DuckDB with one thread, and writes its
+part of the result. So no row is pickled, and memory is that of one bucket. The work folder of the store must be one
+that all workers see. Each pipeline is a single chain: Dask's runner loses side branches, and what bundles end with.
+
+A bundle may run twice, or die half-way and run again. Every attempt writes into a folder of its own, the results name
+the files that count, and all others are removed. Each bucket must have heard exactly once from every shard.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import apache_beam as beam
+
+from pipelines.beam_buckets import BucketFile, Job, fresh_name, run_bucket, split_shard
+from pipelines.beam_pipeline import infer, run_chain
+from pipelines.beam_shards import Shard, plan_shards
+from pipelines.engine import connect
+from pipelines.errors import InputError
+from pipelines.kernel import Kernel, Relation, Step, load_fold
+from pipelines.local_engine import LocalEngine, Output
+from pipelines.settings import Settings
+from pipelines.store import RUNS, Store
+
+T = TypeVar("T")
+NO_LIMIT = 2**62
+
+
+@dataclass(frozen=True)
+class BeamEngine:
+    """Kernels on Beam. Buckets bound the memory, so nothing is cut into chunks of days."""
+
+    settings: Settings
+    store: Store
+    max_events: int = NO_LIMIT
+
+    def run(self, kernel: Kernel, relations: Mapping[str, Relation], output: Output) -> list[tuple[date, str, Path]]:
+        """Run a kernel step by step; return day, slice and path of each file."""
+        known = dict(relations)
+        with self._scratch() as scratch:
+            for step in kernel.steps[:-1]:
+                files = self._run_step(step, "", known, Output(scratch, ()), scratch)
+                known[step.name] = Relation("", tuple(file.path for file in files))
+            last = kernel.steps[-1]
+            if not last.key:  # all rows at once: nothing to spread
+                return self._local.run(Kernel(kernel.table, (last,)), known, output)
+            own = replace(output, folder=output.folder / fresh_name("job"))
+            files = self._run_step(last, kernel.table, known, own, scratch)
+        _remove_others(own.folder, files)
+        return _files_with_rows(files)
+
+    def each(self, function: Callable[[date, str], T], days: Sequence[date], run_id: str) -> list[T]:
+        """Call a function with each day and the id of a run folder of that attempt; return the results in order.
+
+        Raises the ``InputError`` of the earliest day that has one.
+        """
+        with self._scratch() as scratch:
+            results = run_chain(
+                self.settings.beam,
+                [(day.toordinal(), None) for day in days],
+                lambda days_: (
+                    days_ | "by day" >> beam.GroupByKey() | "call" >> beam.Map(partial(_call, function, run_id))
+                ),
+                scratch,
+            )
+        found = {day: (attempt, result) for day, attempt, result in results}
+        counted = {attempt for attempt, _ in found.values()}
+        for folder in (self.store.work / RUNS / run_id).glob("bundle-*"):
+            if f"{run_id}/{folder.name}" not in counted:
+                shutil.rmtree(folder)
+        return [_result_or_raise(found[day][1]) for day in days]
+
+    @property
+    def _local(self) -> LocalEngine:
+        return LocalEngine(self.settings.store, self.store)
+
+    @contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        """A folder that all workers see, for what is not needed afterwards."""
+        folder = self.store.scratch / fresh_name("beam")
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _run_step(
+        self, step: Step, table: str, relations: Mapping[str, Relation], output: Output, scratch: Path
+    ) -> list[BucketFile]:
+        """Run a step over buckets; return the files of the result. There is at least one, and one for each day."""
+        shards = self._plan(step, relations)
+        job = Job(
+            step, table, output, relations, self.settings.store, self.store, scratch,
+            num_buckets=self.settings.beam.buckets, num_shards=len(shards),
+        )  # fmt: skip
+        results = run_chain(self.settings.beam, shards, partial(_chain, job), scratch) if shards else []
+        files = [file for files in results for file in files]
+        return files or run_bucket(replace(job, num_buckets=1, num_shards=0), load_fold(step), (0, ()))
+
+    def _plan(self, step: Step, relations: Mapping[str, Relation]) -> list[Shard]:
+        shards: list[Shard] = []
+        with connect(self.settings.store, self.store.scratch) as con:
+            self.store.register(con)
+            for name in step.split:
+                shards += plan_shards(con, name, relations[name], self.settings.beam.buckets, len(shards))
+        return shards
+
+
+def _chain(job: Job, shards: beam.PCollection) -> beam.PCollection:
+    """Shards to bucket files, and these to files of the result."""
+    pieces = shards | "split" >> beam.FlatMap(partial(split_shard, job))
+    buckets = pieces | "by bucket" >> beam.GroupByKey()
+    if job.step.load is not None:
+        return infer(buckets, job.step.load, partial(run_bucket, job))
+    return buckets | "run" >> beam.Map(partial(run_bucket, job, job.step.fold))
+
+
+def _call(function: Callable[[date, str], Any], run_id: str, keyed: tuple[int, Any]) -> tuple[date, str, Any]:
+    """Call a function in a run folder of this attempt; an ``InputError`` is a result, which the caller raises."""
+    day, attempt = date.fromordinal(keyed[0]), f"{run_id}/{fresh_name('bundle')}"
+    try:
+        return day, attempt, function(day, attempt)
+    except InputError as error:
+        return day, attempt, error
+
+
+def _result_or_raise(result: T) -> T:
+    if isinstance(result, InputError):
+        raise result
+    return result
+
+
+def _remove_others(folder: Path, files: Sequence[BucketFile]) -> None:
+    """Remove what attempts wrote that do not count."""
+    counted = {Path(file.path).parent for file in files}
+    for attempt in folder.glob("bundle-*"):
+        if attempt not in counted:
+            shutil.rmtree(attempt)
+
+
+def _files_with_rows(files: Sequence[BucketFile]) -> list[tuple[date, str, Path]]:
+    """Day, slice and path, in order; of a day without rows, one file without rows."""
+    kept: dict[date, list[BucketFile]] = {}
+    for file in sorted(files, key=lambda file: (str(file.day), file.slice)):
+        assert file.day is not None, f"{file.path} is the result of a step in between"
+        of_day = kept.setdefault(file.day, [])
+        if file.num_rows and of_day and not of_day[0].num_rows:
+            of_day.clear()
+        if file.num_rows or not of_day:
+            of_day.append(file)
+    return [(day, file.slice, Path(file.path)) for day, of_day in kept.items() for file in of_day]
