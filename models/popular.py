@@ -57,6 +57,7 @@ class Popular(Recommender[PopularConfig]):
         # The order is settled in float64: float32 scores may only add ties to it, never turn it round.
         self._order = np.lexsort((-totals, -counts)).astype(np.int32)
         self._scores = (counts / max(counts.sum(), 1)).astype(np.float32)
+        self._is_fitted = True
 
     def _event_weights(self, times: NDArray[np.int64]) -> NDArray[np.float64]:
         age_days = (times.max() - times) / SECONDS_PER_DAY

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from pipelines.contracts import CONTRACTS, Contract
 from pipelines.settings import Storage
 from pipelines.store import Part, Store
+from pipelines.store_files import full_disk_is_told
 
 ROW_GROUP_SIZE = 122_880
 
@@ -100,10 +101,11 @@ def write_part(
     columns = ", ".join(
         f"cast({identifier(c.name)} as {sql_type(c.type)}) as {identifier(c.name)}" for c in contract.columns
     )
-    con.execute(
-        f"copy (select {columns} from ({select})) to {quote(path)} "
-        f"(format parquet, compression zstd, row_group_size {ROW_GROUP_SIZE})"
-    )
+    with full_disk_is_told(path):
+        con.execute(
+            f"copy (select {columns} from ({select})) to {quote(path)} "
+            f"(format parquet, compression zstd, row_group_size {ROW_GROUP_SIZE})"
+        )
     check_schema(contract, path)
     return path
 
@@ -111,7 +113,8 @@ def write_part(
 def write_rows(rows: Sequence[Mapping[str, Any]], table: str, folder: Path, partition: date, slice_: str = "") -> Path:
     """Write a few rows, given as dicts, into one Parquet file of a table."""
     path = part_path(folder, partition, slice_)
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=CONTRACTS[table].schema), path, compression="zstd")
+    with full_disk_is_told(path):
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=CONTRACTS[table].schema), path, compression="zstd")
     return path
 
 

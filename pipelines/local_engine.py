@@ -36,7 +36,7 @@ class LocalEngine:
 
     storage: Storage
     store: Store
-    max_events: int = 4_000_000
+    max_events: int = 2_500_000
 
     def run(self, kernel: Kernel, relations: Mapping[str, Relation], output: Output) -> list[tuple[date, str, Path]]:
         """Run a kernel; return day, slice and path of each file."""

@@ -6,11 +6,19 @@ other closely in time and are acted on evenly. The published code counts validat
 after the night is read. A window bounds the work, and so does the number of newest items a subject speaks for.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import Final
 
-from pipelines.engine import quote
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
 from pipelines.kernel import Kernel, Step
+from pipelines.pair_sums import COUNT, GAP, Floats, Ints, most_similar
+from pipelines.runs import starts_of
 from pipelines.settings import Statistics
 
 SUBJECT: Final = ("subject_type", "subject_id")
@@ -22,72 +30,129 @@ def item_neighbours_kernel(statistics: Statistics, day: date) -> Kernel:
 
     Reads ``events`` of the window and ``item_frequency`` of the night.
     """
-    items = max(NUM_CANDIDATES, statistics.num_neighbours)
     return Kernel(
         "item_neighbours",
         (
-            Step("subject_items", SUBJECT, ("events",), _subject_items(statistics.max_neighbour_items)),
-            Step("item_subjects", ("item_id",), ("subject_items",), _ITEM_SUBJECTS),
-            Step("pair_sums", SUBJECT, ("subject_items",), _PAIR_SUMS),
-            Step("ranked", ("item_id",), ("pair_sums",), _ranked(day, items, statistics.num_neighbours)),
+            Step("touches", SUBJECT, ("events",), _touches(statistics.max_neighbour_items)),
+            Step("own_items", ("item_id",), ("touches",), "select distinct item_id from touches"),
+            Step(
+                "ranked",
+                ("item_id",),
+                ("own_items",),
+                _ORDERED,
+                partial(rank_neighbours, statistics.num_neighbours, day),
+            ),
         ),
     )
 
 
-def _subject_items(max_items: int) -> str:
-    """The newest distinct items of each subject."""
+def _touches(max_items: int) -> str:
+    """The newest distinct items of each subject, with the time of its last event on them."""
     return f"""
-        with touched as (
-            select subject_type, subject_id, item_id, max(epoch_us(event_time)) as time_us
-            from events group by all
-        ), newest as (
-            from touched qualify row_number() over (
-                partition by subject_type, subject_id order by time_us desc, item_id
-            ) <= {max_items}
-        )
-        select *, count(*) over (partition by subject_type, subject_id) as num_items from newest
+        select subject_type, subject_id, item_id, max(epoch_us(event_time)) // 1_000_000 as time_s
+        from events group by subject_type, subject_id, item_id
+        qualify row_number() over (partition by subject_type, subject_id order by time_s desc, item_id) <= {max_items}
     """
 
 
-_ITEM_SUBJECTS = "select item_id, count(*) as num_subjects from subject_items group by item_id"
-
-# Weights are whole billionths, for the sums of floats would depend on the order of the threads.
-_PAIR_SUMS = """
-    with pairs as (
-        select a.item_id, b.item_id as neighbour_id, count(*) as num_subjects,
-            sum(round(1e9 / ln(1 + a.num_items))::bigint)::bigint as weight_sum,
-            sum(abs(a.time_us - b.time_us) // 1_000_000)::bigint as gap_sum_s
-        from subject_items as a join subject_items as b using (subject_type, subject_id)
-        where a.item_id < b.item_id group by all
-    )
-    from pairs
-    union all
-    select neighbour_id, item_id, num_subjects, weight_sum, gap_sum_s from pairs
+_ORDERED: Final = """
+    select subject_type, subject_id, item_id, time_s, coalesce(gap_variance_s2, 0) as gap_variance_s2,
+        own_items.item_id is not null as is_own
+    from touches left join own_items using (item_id) join item_frequency using (item_id)
+    order by subject_type, subject_id, item_id
 """
 
 
-def _ranked(day: date, num_candidates: int, num_neighbours: int) -> str:
-    return f"""
-        with summed as (
-            select item_id, neighbour_id, sum(num_subjects) as num_subjects, sum(weight_sum) as weight_sum,
-                sum(gap_sum_s) as gap_sum_s
-            from pair_sums group by item_id, neighbour_id
-        ), similar_items as (
-            select item_id, neighbour_id, s.num_subjects,
-                weight_sum / 1e9 / sqrt(i.num_subjects * n.num_subjects) as similarity,
-                gap_sum_s / s.num_subjects as mean_gap_s
-            from summed as s join item_subjects as i using (item_id)
-                join item_subjects as n on n.item_id = neighbour_id
-            qualify row_number() over (
-                partition by item_id order by similarity desc, neighbour_id
-            ) <= {num_candidates}
-        ), scored as (
-            select s.*, 0.4 * similarity / (1 + similarity) + 0.8 / (1 + ln(1 + mean_gap_s))
-                + 0.5 / (1 + ln(1 + coalesce(f.gap_variance_s2, 0))) as score
-            from similar_items as s join item_frequency as f on f.item_id = neighbour_id
-        ), ranked as (
-            select *, row_number() over (partition by item_id order by score desc, neighbour_id) as rank from scored
-        )
-        select {quote(day)}::date as as_of_date, * from ranked where rank <= {num_neighbours}
-        order by item_id, rank
+@dataclass(frozen=True)
+class _Touches:
+    """T touches of S subjects on I items, ordered by subject.
+
+    ``items`` int64[T] are places in ``item_ids``, which are sorted; ``begins`` int64[S + 1]; ``variances`` float64[I];
+    ``is_own`` bool[I] tells the items whose neighbours are asked for.
     """
+
+    items: Ints
+    times: Ints
+    begins: Ints
+    item_ids: pa.Array
+    variances: Floats
+    is_own: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """P pairs of an item and a neighbour: how many subjects have both, and the sum of their times between."""
+
+    item: Ints
+    neighbour: Ints
+    num_subjects: Ints
+    similarity: Floats
+    gap_s: Ints
+
+
+def rank_neighbours(num_neighbours: int, day: date, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Rank the neighbours of the own items in the ordered rows of all touches."""
+    tables = [pa.Table.from_batches([batch]) for batch in batches if batch.num_rows]
+    if not tables:
+        return
+    touches = _encode(pa.concat_tables(tables).combine_chunks())
+    ranked = _ranked(touches, _candidates(touches, max(NUM_CANDIDATES, num_neighbours)), num_neighbours)
+    yield ranked.append_column("as_of_date", pa.repeat(pa.scalar(day), ranked.num_rows))
+
+
+def _encode(rows: pa.Table) -> _Touches:
+    encoded = rows["item_id"].combine_chunks().dictionary_encode()
+    order = np.argsort(np.asarray(encoded.dictionary.to_pylist(), dtype=object), kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    items = place[encoded.indices.to_numpy()]
+    variances, is_own = np.zeros(len(order)), np.zeros(len(order), bool)
+    variances[items] = rows["gap_variance_s2"].to_numpy()
+    is_own[items] = rows["is_own"].to_numpy()
+    begins = np.append(np.flatnonzero(starts_of(rows, *SUBJECT)), rows.num_rows)
+    ids = encoded.dictionary.take(pa.array(order))
+    return _Touches(items, rows["time_s"].to_numpy(), begins, ids, variances, is_own)
+
+
+def _candidates(touches: _Touches, num_candidates: int) -> _Pairs:
+    lengths = np.diff(touches.begins)
+    own_items = np.flatnonzero(touches.is_own)
+    neighbours, similarity, sums = most_similar(
+        own_items,
+        np.argsort(touches.items, kind="stable"),
+        np.append(0, np.cumsum(np.bincount(touches.items, minlength=len(touches.item_ids)))),
+        np.repeat(np.arange(len(lengths)), lengths),
+        touches.begins,
+        touches.items,
+        touches.times,
+        np.round(1e9 / np.log1p(lengths)).astype(np.int64),
+        num_candidates,
+    )
+    row, slot = np.nonzero(neighbours >= 0)
+    found = sums[row, slot]
+    return _Pairs(own_items[row], neighbours[row, slot], found[:, COUNT], similarity[row, slot], found[:, GAP])
+
+
+def _ranked(touches: _Touches, pairs: _Pairs, num_neighbours: int) -> pa.Table:
+    """Rank candidates by their score; of equal ones the smaller id comes first."""
+    mean_gap_s = pairs.gap_s / pairs.num_subjects
+    score = (
+        0.4 * pairs.similarity / (1 + pairs.similarity)
+        + 0.8 / (1 + np.log1p(mean_gap_s))
+        + 0.5 / (1 + np.log1p(touches.variances[pairs.neighbour]))
+    )
+    order = np.lexsort((pairs.neighbour, -score, pairs.item))
+    begins = np.flatnonzero(np.diff(pairs.item[order], prepend=-1))
+    rank = 1 + np.arange(len(order)) - np.repeat(begins, np.diff(np.append(begins, len(order))))
+    best = order[rank <= num_neighbours]
+    return pa.table(
+        {
+            "item_id": touches.item_ids.take(pa.array(pairs.item[best])),
+            "rank": rank[rank <= num_neighbours].astype(np.int32),
+            "neighbour_id": touches.item_ids.take(pa.array(pairs.neighbour[best])),
+            "similarity": pairs.similarity[best],
+            "mean_gap_s": mean_gap_s[best],
+            "num_subjects": pairs.num_subjects[best],
+            "score": score[best],
+        }
+    )

@@ -71,7 +71,9 @@ class Night:
         return self.relation_of(table, self.store.parts(table, since=since, until=until), rows)
 
     def relation_of(self, table: str, parts: list[Part], rows: str = "select * from files") -> Relation:
-        """Parts of a table, as a kernel reads them."""
+        """Parts of a table, as a kernel reads them: for a store at a URL copies, which DuckDB reads much faster."""
+        if not self.store.is_local:
+            self.store.fetch_all(parts)
         return Relation(table, tuple(self.store.paths(parts)), rows)
 
     def run(

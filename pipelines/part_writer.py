@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from pipelines.contracts import CONTRACTS
 from pipelines.engine import ROW_GROUP_SIZE, part_path
+from pipelines.store_files import full_disk_is_told
 
 
 def write_days(
@@ -24,14 +25,16 @@ def write_days(
     """
     contract = CONTRACTS[table]
     paths = {day: part_path(folder, day, slice_) for day in days}
-    files = {day: _DayFile(path, contract.schema) for day, path in paths.items()}
-    for rows in tables:
-        day_of_row = rows[contract.partition].to_numpy().astype("datetime64[D]")
-        for day in np.unique(day_of_row).tolist():
-            if day in files:
-                files[day].add(rows.select(contract.column_names).filter(pa.array(day_of_row == np.datetime64(day))))
-    for file in files.values():
-        file.close()
+    with full_disk_is_told(folder):
+        files = {day: _DayFile(path, contract.schema) for day, path in paths.items()}
+        for rows in tables:
+            day_of_row = rows[contract.partition].to_numpy().astype("datetime64[D]")
+            for day in np.unique(day_of_row).tolist():
+                if day in files:
+                    of_day = pa.array(day_of_row == np.datetime64(day))
+                    files[day].add(rows.select(contract.column_names).filter(of_day))
+        for file in files.values():
+            file.close()
     return paths
 
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipelines.engine import start_of_day
+from pipelines.engine import quote, start_of_day
 from pipelines.kernel import Kernel, Step
 from pipelines.runs import Bools, changes, starts_of, to_lists, whole_runs
 from pipelines.settings import Sessions
@@ -33,30 +33,46 @@ def sessions_kernel(rules: Sessions, zone: str, first: date, last: date) -> Kern
 
     Reads ``interactions`` of ``DAYS_BEFORE`` days before to ``DAYS_AFTER`` days after these.
     """
-    step = Step(
-        "sessionised", SUBJECT, ("interactions",), _ordered_events(rules, zone, first), _fold(rules, first, last)
-    )
-    return Kernel("sessions", (step,))
-
-
-def _ordered_events(rules: Sessions, zone: str, first: date) -> str:
-    """Of the earliest day its end is enough: what can reach over midnight. Only the robot guard counts whole days."""
-    midnight = start_of_day(zone, first - timedelta(days=DAYS_BEFORE - 1))
-    reaching = f"event_time >= {midnight} - to_microseconds({gap_us(rules)})"
-    return f"""
+    sql = f"""
         select user_id, source_session, event_time, event_date, item_id, event_type
-        from interactions where {"true" if rules.max_events_a_day else reaching}
+        from ({_everything() if rules.max_events_a_day else _reaching(rules, zone, first, last)})
         order by user_id, source_session, event_time, source_file, source_row
+    """
+    fold = partial(fold_sessions, rules, first, last)
+    return Kernel("sessions", (Step("sessionised", SUBJECT, ("interactions",), sql, fold),))
+
+
+def _everything() -> str:
+    """The guard against robots counts all that a user does on a day."""
+    return "from interactions"
+
+
+def _reaching(rules: Sessions, zone: str, first: date, last: date) -> str:
+    """The events of the days themselves; of the days around them, those of who acts close to the midnight between."""
+    begin, end = start_of_day(zone, first), start_of_day(zone, last + timedelta(days=1))
+    gap = f"to_microseconds({gap_us(rules)})"
+    same = "i.user_id is not distinct from c.user_id and i.source_session is not distinct from c.source_session"
+    return f"""
+        with close_to_begin as (
+            select distinct user_id, source_session from interactions
+            where event_date = {quote(first)}::date and event_time <= {begin} + {gap}
+        ), close_to_end as (
+            select distinct user_id, source_session from interactions
+            where event_date = {quote(last)}::date and event_time >= {end} - {gap}
+        )
+        from interactions where event_date between {quote(first)}::date and {quote(last)}::date
+        union all
+        select i.* from interactions as i semi join close_to_begin as c on {same}
+        where event_date < {quote(first)}::date
+            and event_time >= {start_of_day(zone, first - timedelta(days=DAYS_BEFORE - 1))} - {gap}
+        union all
+        select i.* from interactions as i semi join close_to_end as c on {same} where event_date > {quote(last)}::date
     """
 
 
 def gap_us(rules: Sessions) -> int:
     """The gap in microseconds."""
     return round(rules.gap_minutes * 60_000_000)
-
-
-def _fold(rules: Sessions, first: date, last: date) -> partial[Iterator[pa.Table]]:
-    return partial(fold_sessions, rules, first, last)
 
 
 def fold_sessions(rules: Sessions, first: date, last: date, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:

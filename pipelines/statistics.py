@@ -135,7 +135,7 @@ def _add(*columns: str) -> str:
 
 
 def _ranked_users(statistics: Statistics, day: date) -> str:
-    by = statistics.uniform_by
+    by = "gap_variance_s2" if statistics.uniform_by == "gap_variance" else "log_gap_dispersion"
     span_s = "((epoch_us(last_point) - epoch_us(first_point)) // 1_000_000)"
     return f"""
         with measured as (

@@ -6,7 +6,7 @@ on everything up to N. Each chain has its own checkpoint, which carries the last
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -63,7 +63,7 @@ def train_model(night: Night, name: str) -> list[Write]:
     except NothingToLearn as error:
         raise _nothing_to_learn(night, name, error) from error
     rows += _save(night, folder / SERVING, model, report, vocabulary, everything)
-    return [_training_runs(night, name, rows), _checkpoints(night, name, folder, rows[-1]["checkpoint_hash"])]
+    return [_training_runs(night, name, rows), _checkpoints(night, name, folder, rows)]
 
 
 def _nothing_to_learn(night: Night, name: str, value: object) -> InputError:
@@ -138,9 +138,11 @@ def _training_runs(night: Night, name: str, rows: Sequence[dict[str, Any]]) -> W
     return Write("training_runs", (part,), frozenset({part.partition}), frozenset({name}))
 
 
-def _checkpoints(night: Night, name: str, folder: Path, digest: str) -> Write:
+def _checkpoints(night: Night, name: str, folder: Path, rows: Sequence[Mapping[str, Any]]) -> Write:
+    """Both chains are one part: a night that changes one of them changes the part."""
+    hashes = dict.fromkeys(row["checkpoint_hash"] for row in reversed(rows))
     path = folder.relative_to(night.store.work).as_posix()
-    part = Part(night.day.isoformat(), name, path, 0, digest)
+    part = Part(night.day.isoformat(), name, path, 0, "-".join(hashes))
     return Write(CHECKPOINTS, (part,), frozenset({part.partition}), frozenset({name}))
 
 

@@ -25,4 +25,11 @@ def test_there_is_one_training_stage_a_model_and_all_of_them_feed_what_is_served
 
 def test_only_stages_that_read_no_former_night_model_take_a_range() -> None:
     in_range = {stage.name for stage in all_stages(shop_settings(Path("/"))) if stage.takes_range}
-    assert in_range == {"interactions", "items", "sessions", "item_frequency", "interval_uniformity"}
+    assert in_range == {
+        "interactions",
+        "items",
+        "sessions",
+        "item_frequency",
+        "interval_uniformity",
+        "item_neighbours",
+    }

@@ -45,3 +45,19 @@ def test_rounding_does_not_turn_the_order_round(sequences: Make) -> None:
     items, scores = model.topk(Sequences.empty(1), 2, np.ones(4, np.bool_))
     assert items.tolist() == [[3, 2]]
     assert scores[0, 0] == scores[0, 1]
+
+
+def test_counts_that_were_taken_elsewhere_give_the_model_that_a_fit_gives(sequences: Make) -> None:
+    taken = Popular(PopularConfig(window_days=1), 7)
+    taken.take_counts(np.array([0, 0, 0, 2, 1, 0, 0]), np.array([0, 0, 3, 2, 1, 1, 0]))
+    model = fitted(sequences, window_days=1)
+    assert ranking(taken) == ranking(model)
+    for name, value in model.state().items():
+        np.testing.assert_array_equal(taken.state()[name], value)
+
+
+def test_without_any_event_items_rank_by_their_numbers() -> None:
+    model = Popular(PopularConfig(), 7)
+    model.take_counts(np.zeros(7, np.int64), np.zeros(7, np.int64))
+    assert ranking(model) == [2, 3, 4, 5, 6]
+    assert model.scores(Sequences.empty(1)).tolist() == [[0] * 7]

@@ -14,11 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.contracts import CONTRACTS
-from pipelines.engine import connect
+from pipelines.engine import check_schema, connect
 from pipelines.kernel import Kernel, Relation
 from pipelines.local_engine import LocalEngine, Output
 from pipelines.night import days_between
-from pipelines.settings import Settings, Storage
+from pipelines.sessionise import sessions_kernel
+from pipelines.settings import Sessions, Settings, Statistics, Storage
+from pipelines.statistics import interval_uniformity_kernel, item_frequency_kernel, item_users_kernel
 from pipelines.store import Store
 from pipelines.teaching_events import events_rows, session_items_rows
 from tests.pipelines.small_log import settings_of
@@ -80,8 +82,8 @@ class KernelRun:
         contract = CONTRACTS[kernel.table]
         rows: list[Row] = []
         for day, path in zip(days, self.paths(kernel, days, **relations), strict=True):
+            check_schema(contract, path)
             table = pq.read_table(path)
-            assert table.schema.equals(contract.schema)
             assert set(table[contract.partition].to_pylist()) <= {day}
             rows += table.to_pylist()
         return rows
@@ -119,6 +121,47 @@ class History:
             )
             if kind in teaches and time.astimezone(zone).date() <= last
         ]
+
+
+def sessions_of(runs: KernelRun, interactions: Sequence[Row], zone: str = "UTC", gap_minutes: float = 60) -> History:
+    """The history that interactions are."""
+    days = [e["event_date"] for e in interactions]
+    sessions = []
+    if days:
+        first, last = min(days), max(days)
+        kernel = sessions_kernel(Sessions(gap_minutes=gap_minutes, max_events=5), zone, first, last)
+        relation = runs.relation("interactions", interactions)
+        sessions = runs.run(kernel, days_between(first, last), interactions=relation)
+    return History(runs, teaching_settings(zone), sessions)
+
+
+def statistics_of(
+    history: History, statistics: Statistics, chunks: Sequence[tuple[date, date]]
+) -> dict[str, list[Row]]:
+    """Statistics after the last chunk of days; each goes on from those of the one before, as the stages do."""
+    runs, zone = history.runs, history.settings.nights.time_zone
+    tables: dict[str, list[Row]] = {"item_users": [], "item_frequency": [], "interval_uniformity": []}
+    for first, last in chunks:
+        former = {name: runs.relation(name, rows) for name, rows in tables.items()}
+        events = history.events(first, last)
+        days = days_between(first, last)
+        new = runs.run(item_users_kernel(zone), days, events=events, former_item_users=former["item_users"])
+        tables["item_users"] += new
+        tables["item_frequency"] = runs.run(
+            item_frequency_kernel(statistics, last),
+            [last],
+            events=events,
+            session_items=history.session_items(first, last),
+            new_item_users=runs.relation("item_users", new),
+            former_item_frequency=former["item_frequency"],
+        )
+        tables["interval_uniformity"] = runs.run(
+            interval_uniformity_kernel(statistics, zone, last),
+            [last],
+            events=events,
+            former_interval_uniformity=former["interval_uniformity"],
+        )
+    return tables
 
 
 def teaching_settings(zone: str = "UTC", **sections: Any) -> Settings:

@@ -32,7 +32,7 @@ def s3_server() -> Iterator[dict[str, str]]:
     """Run the server; yield the variables, which are set in this process as well."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = make_server("127.0.0.1", 0, _OneAtATime(), threaded=True, request_handler=MotoRequestHandler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)  # looks so often for its end
     thread.start()
     variables = {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",

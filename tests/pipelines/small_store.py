@@ -4,6 +4,7 @@ Items have one-letter names, so that "abc" is a visit of a, then b, then c. With
 of its visits; they are numbered in the order of the alphabet, from 2.
 """
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,7 +99,7 @@ def make_night(
 ) -> Night:
     """Publish what precedes training in the night of day `last`: sessions, items, vocabulary, training sequences.
 
-    The vocabulary knows the items, and the brand of all of them if there is one.
+    The ledger says that each day had one file, whose content are the visits of the day. The vocabulary knows the items, and the brand of all of them if there is one.
     """
     night = Night(settings or shop_settings(), Store(root), day(last), day(last), "run")
     visits = list(visits)
@@ -107,10 +108,17 @@ def make_night(
         by_day[day(visit.day)].append(visit.row())
     names = sorted(set(items) or {item for visit in visits for item in visit.items})
     publish(night, "sessions", by_day)
+    publish(night, "source_files", {of: [_source_file(of, rows)] for of, rows in by_day.items()})
     publish(night, "items", {night.day: [_item(night, name, brand, name not in unlisted) for name in names]})
     night.store.publish(build_metadata_vocabulary(night))
     night.store.publish(build_training_sequences(night))
     return night
+
+
+def _source_file(of: date, rows: Sequence[Row]) -> Row:
+    content = hashlib.sha256(repr(rows).encode()).hexdigest()
+    counts = {"num_bytes": 1, "num_rows": len(rows), "num_interactions": len(rows), "num_quarantined": 0}
+    return {"file_date": of, "source_file": f"{of}.json", "sha256": content, **counts}
 
 
 def _item(night: Night, name: str, brand: str, is_listed: bool) -> Row:

@@ -26,7 +26,7 @@ def test_schema_names_and_required_columns_follow_the_columns() -> None:
 def test_all_tables_of_the_pipeline_are_declared() -> None:
     assert set(CONTRACTS) == {
         "source_files", "interactions", "quarantine", "item_observations", "items", "sessions", "item_frequency",
-        "interval_uniformity", "metadata_vocabulary", "training_sequences", "training_runs", "metrics",
+        "item_users", "interval_uniformity", "item_neighbours", "metadata_vocabulary", "training_sequences", "training_runs", "metrics",
         "recommendations", "related_items",
     }  # fmt: skip
     assert all(name == contract.name for name, contract in CONTRACTS.items())
@@ -62,5 +62,5 @@ def test_a_snapshot_bears_the_night_in_its_key(contract: Contract) -> None:
 
 def test_what_holds_the_whole_state_anew_each_night_is_a_snapshot() -> None:
     assert {name for name, contract in CONTRACTS.items() if contract.snapshot} == {
-        "items", "item_frequency", "interval_uniformity", "metadata_vocabulary", "training_sequences",
+        "items", "item_frequency", "interval_uniformity", "item_neighbours",
     }  # fmt: skip

@@ -10,7 +10,7 @@ from models.markov import Markov, MarkovConfig
 from models.popular import Popular
 from models.recommender import Recommender
 from models.sequences import Sequences
-from pipelines.ranking import FROM_MODEL, NO_HISTORY, NOTHING_LEFT, REASONS, Lists, fit_fallback, rank
+from pipelines.ranking import FROM_MODEL, NO_HISTORY, NOTHING_LEFT, REASONS, Lists, count_fallback, fit_fallback, rank
 from tests.pipelines.small_sequences import lists_of, make
 
 NUM_ITEMS = 10
@@ -56,6 +56,17 @@ def test_the_fallback_knows_the_last_week_only() -> None:
     assert items.tolist() == [[3, 4, 2]]
     np.testing.assert_allclose(scores, [[2 / 3, 1 / 3, 0]], rtol=1e-6)
     assert isinstance(fit_fallback(train, NUM_ITEMS), Popular)
+
+
+def test_the_fallback_of_counts_is_the_one_that_was_fitted() -> None:
+    old, new = [2, 2, 2, 5], [3, 4, 3]
+    train = make(old, new, times=[0, 0, 0, DAY - 1, DAY, 8 * DAY, 8 * DAY])
+    recent, totals = np.bincount([3, 4, 3], minlength=NUM_ITEMS), np.bincount([*old, *new], minlength=NUM_ITEMS)
+    fitted_one, counted = fit_fallback(train, NUM_ITEMS), count_fallback(recent, totals)
+    for k in (1, 3, 8):
+        lists = [model.topk(Sequences.empty(1), k, np.ones(NUM_ITEMS, np.bool_)) for model in (fitted_one, counted)]
+        assert lists[0][0].tolist() == lists[1][0].tolist()
+        assert lists[0][1].tolist() == lists[1][1].tolist()
 
 
 def test_a_known_history_gets_the_models_list() -> None:

@@ -316,12 +316,12 @@ def test_another_preset_changes_the_model_version_alone(before: dict[str, str], 
     ("visits", "options", "expected"),
     [
         ((*WALKS, Visit("cy", 2, "ja")), {}, {"model_version", "data_version"}),
-        ((*WALKS, Visit("cy", 2, "ja", kind="look")), {}, set()),
+        ((*WALKS, Visit("cy", 2, "ja", kind="look")), {}, {"data_version"}),
         (WALKS, {"unlisted": "c"}, {"data_version"}),
         (WALKS, {"items": ITEMS + "k"}, {"model_version", "data_version"}),
         (WALKS, {"brand": "maker"}, {"model_version", "data_version"}),
     ],
-    ids=["an event", "an event that teaches nothing", "an item no longer listed", "a new item", "a new token"],
+    ids=["an event", "a file with another event that teaches nothing", "an item no longer listed", "a new item", "a new token"],
 )
 def test_data_change_the_versions_of_what_is_made_from_them(
     base: Night,

@@ -1,107 +1,14 @@
 import re
-from datetime import date
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from pipelines.errors import InputError
-from pipelines.settings import Events, EventType, ItemColumns, Settings
+from pipelines.settings import Events, EventType
 from pipelines.settings_file import load_settings
 from tests.pipelines.small_log import settings_of
-
-CONFIGS = Path(__file__).parents[2] / "configs"
-TOML = """
-[events]
-path = "logs/{day}.csv"
-format = "csv"
-[events.columns]
-user = "u"
-item = "i"
-time = "t"
-[events.item_columns]
-title = "t"
-[[events.event_types]]
-name = "view"
-[[events.reject]]
-reason = "robot"
-column = "u"
-matches = "bot"
-[catalogue]
-path = "items/{day}.csv"
-format = "csv"
-[catalogue.columns]
-id = "id"
-[nights]
-first = 2026-01-01
-[statistics]
-[training]
-[recommendations]
-[validation]
-[store]
-"""
-
-UNKNOWN_KEYS = [
-    ("", "evnets", "events"),
-    ("", "engin", "engine"),
-    ("[events]", "time_zon", "time_zone"),
-    ("[events.columns]", "sesion", "session"),
-    ("[events.item_columns]", "titel", "title"),
-    ("[[events.event_types]]", "wieght", "weight"),
-    ("[[events.reject]]", "event_type", "event_types"),
-    ("[catalogue]", "unknown_item", "unknown_items"),
-    ("[catalogue.columns]", "atributes", "attributes"),
-    ("[nights]", "session_gap_minute", "session_gap_minutes"),
-    ("[statistics]", "frequent_shares", "frequent_share"),
-    ("[training]", "window_day", "window_days"),
-    ("[recommendations]", "related", "related_k"),
-    ("[validation]", "max_quarantine", "max_quarantine_share"),
-    ("[store]", "memory", "memory_limit"),
-]
-
-
-def write(folder: Path, text: str) -> Path:
-    path = folder / "shop.toml"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def complaint(folder: Path, text: str) -> InputError:
-    with pytest.raises(InputError) as caught:
-        load_settings(write(folder, text))
-    return caught.value
-
-
-def with_line(header: str, line: str) -> str:
-    return TOML.replace(f"{header}\n", f"{header}\n{line}\n", 1) if header else f"{line}\n{TOML}"
-
-
-@pytest.mark.parametrize(("header", "key", "nearest"), UNKNOWN_KEYS)
-def test_an_unknown_key_is_named_with_its_place_and_the_nearest_valid_one(
-    tmp_path: Path, header: str, key: str, nearest: str
-) -> None:
-    error = complaint(tmp_path, with_line(header, f'{key} = "x"'))
-    places = [place for place in header.strip("[]").split(".") if place]
-    where = ".".join([*places, *(["0"] if header.startswith("[[") else []), key])
-    assert error.what == f"unknown setting {where}"
-    assert error.fix == f"did you mean {nearest}?"
-    assert nearest in error.allowed.split(", ")
-    assert (error.where, error.value) == (str(tmp_path / "shop.toml"), "x")
-
-
-def test_a_misspelt_key_is_told_before_the_missing_one_that_it_causes(tmp_path: Path) -> None:
-    error = complaint(tmp_path, TOML.replace("item = ", "itm = "))
-    assert (error.what, error.fix) == ("unknown setting events.columns.itm", "did you mean item?")
-
-
-def test_a_key_like_no_other_is_to_be_removed(tmp_path: Path) -> None:
-    assert complaint(tmp_path, with_line("[store]", "zzz = 1")).fix == "remove it"
-
-
-def test_the_folder_is_no_setting(tmp_path: Path) -> None:
-    error = complaint(tmp_path, with_line("", 'folder = "/elsewhere"'))
-    assert error.what == "unknown setting folder"
-    assert "folder" not in error.allowed
+from tests.pipelines.small_settings import TOML, complaint, with_line, write
 
 
 @pytest.mark.parametrize(
@@ -133,13 +40,19 @@ def test_the_folder_is_no_setting(tmp_path: Path) -> None:
         ('id = "id"', 'id = ""', "catalogue.columns.id", "at least 1"),
         ("first = 2026-01-01", 'first = "soon"', "nights.first", "valid date"),
         ("[nights]", '[nights]\ntime_zone = "utc+1"', "nights.time_zone", "an IANA time zone"),
-        ("[nights]", "[nights]\nsession_gap_minutes = 0", "nights.session_gap_minutes", "greater than 0"),
-        ("[nights]", "[nights]\nsession_gap_minutes = 1381", "nights.session_gap_minutes", "equal to 1380"),
+        ("[sessions]", "[sessions]\ngap_minutes = 0", "sessions.gap_minutes", "greater than 0"),
+        ("[sessions]", "[sessions]\ngap_minutes = 1321", "sessions.gap_minutes", "equal to 1320"),
+        ("[sessions]", "[sessions]\nmax_events = 1", "sessions.max_events", "equal to 2"),
+        ("[sessions]", "[sessions]\nmax_events_a_day = -1", "sessions.max_events_a_day", "equal to 0"),
+        ("[sessions]", '[sessions]\nimmediate_repeats = "x"', "sessions.immediate_repeats", "'keep' or 'drop'"),
         ("[nights]", "[nights]\nrun_last = 0", "nights.run_last", "equal to 1"),
         ("[statistics]", "[statistics]\nfrequent_share = 0", "statistics.frequent_share", "greater than 0"),
         ("[statistics]", "[statistics]\nuniform_share = 1.1", "statistics.uniform_share", "equal to 1"),
         ("[statistics]", '[statistics]\ntime_granularity = "hour"', "statistics.time_granularity", "'second' or 'day'"),
         ("[statistics]", "[statistics]\nmin_token_items = 0", "statistics.min_token_items", "equal to 1"),
+        ("[statistics]", "[statistics]\nnum_neighbours = 0", "statistics.num_neighbours", "equal to 1"),
+        ("[statistics]", "[statistics]\nneighbour_days = 0", "statistics.neighbour_days", "equal to 1"),
+        ("[statistics]", "[statistics]\nmax_neighbour_items = 1", "statistics.max_neighbour_items", "equal to 2"),
         ("[training]", "[training]\nwindow_days = 2", "training.window_days", "equal to 3"),
         ("[training]", "[training]\nmax_events = 1", "training.max_events", "equal to 2"),
         ("[training]", "[training]\nmodels = {}", "training.models", "at least 1"),
@@ -154,6 +67,14 @@ def test_the_folder_is_no_setting(tmp_path: Path) -> None:
         ("[validation]", "[validation]\nmax_quarantine_share = 1.5", "validation.max_quarantine_share", "equal to 1"),
         ("[store]", '[store]\nmemory_limit = "lots"', "store.memory_limit", "pattern"),
         ("[store]", "[store]\nthreads = 0", "store.threads", "equal to 1"),
+        ("[store]", "[store]\nkeep_nights = 0", "store.keep_nights", "equal to 1"),
+        ("[store]", "[store]\nkeep_nights = 1.5", "store.keep_nights", "integer"),
+        ("[store]", "[store]\nkeep_days = 0", "store.keep_days", "equal to 1"),
+        ("[store]", '[store]\nroot = "s3://bucket/shop"', "store", "store.work must name a local folder"),
+        ("[beam]", '[beam]\nrunner = ""', "beam.runner", "at least 1"),
+        ("[beam]", "[beam]\nbuckets = 0", "beam.buckets", "equal to 1"),
+        ("[beam]", "[beam]\nbuckets = 10001", "beam.buckets", "equal to 10000"),
+        ("\n[events]", 'engine = "spark"\n[events]', "engine", "'local' or 'beam'"),
     ],
 )
 def test_a_wrong_value_is_told_with_its_place_and_what_is_allowed(
@@ -163,65 +84,6 @@ def test_a_wrong_value_is_told_with_its_place_and_what_is_allowed(
     assert error.what == f"wrong setting {where}"
     assert allowed in error.allowed
     assert error.fix == f"change {where}"
-
-
-def test_two_sections_that_do_not_fit_together_are_told(tmp_path: Path) -> None:
-    error = complaint(tmp_path, TOML.replace("[recommendations]", '[recommendations]\nserve = "sasrek"', 1))
-    assert error.what == "two settings do not fit together"
-    assert "recommendations.serve is 'sasrek', allowed: ['itemknn', 'markov', 'popular', 'sasrec']" in error.value
-
-
-def test_a_missing_file_and_broken_toml_are_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="does not exist"):
-        load_settings(tmp_path / "none.toml")
-    assert "is no TOML" in complaint(tmp_path, "[events").what
-    (tmp_path / "shop.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match="is no TOML"):
-        load_settings(tmp_path / "shop.toml")
-
-
-def test_relative_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> None:
-    settings = load_settings(write(tmp_path, TOML))
-    assert settings.folder == tmp_path
-    assert settings.store_root == tmp_path / "store"
-    assert settings.path_of("../logs/x.csv") == tmp_path.parent / "logs" / "x.csv"
-    assert settings.model_copy(update={"store": settings.store.model_copy(update={"root": "/x/y"})}).store_root == Path(
-        "/x/y"
-    )
-
-
-def test_sections_that_are_left_out_have_their_documented_values(tmp_path: Path) -> None:
-    settings = load_settings(
-        write(tmp_path, re.sub(r"\[(catalogue|statistics)(.|\n)*", "", TOML) + "[nights]\nfirst=2026-01-02")
-    )
-    assert settings.catalogue is None
-    assert settings.nights.first == date(2026, 1, 2)
-    assert (settings.nights.session_gap_minutes, settings.nights.time_zone) == (30, "UTC")
-    assert (settings.statistics.frequent_share, settings.statistics.uniform_share) == (0.3, 0.4)
-    assert (settings.events.identical_rows, settings.events.without_user) == ("keep", "session")
-    assert settings.events.item_columns == ItemColumns(title="t")
-    assert settings.recommendations.serve == "sasrec"
-
-
-def test_settings_are_frozen() -> None:
-    settings = settings_of(Path("/"))
-    with pytest.raises(ValidationError, match="frozen"):
-        settings.nights.run_last = 3
-
-
-def test_one_event_type_takes_the_rest_or_a_column_names_it() -> None:
-    fields = {"path": "{day}.csv", "format": "csv", "columns": {"user": "u", "item": "i", "time": "t"}}
-    assert Events.model_validate(fields).event_types == (EventType(name="event", weight=1),)
-    rule = {"name": "buy", "when_column": "kind", "when_matches": "^b"}
-    named = fields | {"columns": {"user": "u", "item": "i", "time": "t", "event_type": "kind"}}
-    assert Events.model_validate(named | {"event_types": [rule]}).event_types[0].when_matches == "^b"
-
-
-@pytest.mark.parametrize("name", ["sample_shop", "online_retail"])
-def test_the_settings_that_come_with_the_project_are_valid(name: str) -> None:
-    settings = load_settings(CONFIGS / f"{name}.toml")
-    assert isinstance(settings, Settings)
-    assert settings.store_root == CONFIGS.parent / "store" / name
 
 
 def test_an_unknown_model_is_refused_and_the_nearest_named(tmp_path: Path) -> None:
@@ -250,3 +112,39 @@ def test_reasons_shares_and_patterns_are_checked_when_the_settings_load(
     path.write_text(TOML.replace("[validation]\n", "") + section)
     with pytest.raises(InputError, match=re.escape(told)):
         load_settings(path)
+
+
+def test_settings_are_frozen() -> None:
+    settings = settings_of(Path("/"))
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.nights.run_last = 3
+
+
+def test_one_event_type_takes_the_rest_or_a_column_names_it() -> None:
+    fields = {"path": "{day}.csv", "format": "csv", "columns": {"user": "u", "item": "i", "time": "t"}}
+    assert Events.model_validate(fields).event_types == (EventType(name="event", weight=1),)
+    rule = {"name": "buy", "when_column": "kind", "when_matches": "^b"}
+    named = fields | {"columns": {"user": "u", "item": "i", "time": "t", "event_type": "kind"}}
+    assert Events.model_validate(named | {"event_types": [rule]}).event_types[0].when_matches == "^b"
+
+
+def test_the_store_works_in_its_own_folder_or_in_the_one_that_is_named(tmp_path: Path) -> None:
+    plain = settings_of(tmp_path, store={"root": "a/../tables"})
+    assert plain.work_folder == tmp_path / "tables"
+    assert (plain.open_store().root, plain.open_store().work) == (str(tmp_path / "tables"), tmp_path / "tables")
+    apart = settings_of(tmp_path, store={"root": "tables", "work": "work"})
+    assert (apart.open_store().root, apart.open_store().work) == (str(tmp_path / "tables"), tmp_path / "work")
+
+
+def test_a_store_at_a_url_keeps_its_url_and_works_in_a_local_folder(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, store={"root": "memory://settings/shop", "work": "work"})
+    store = settings.open_store()
+    assert (store.root, store.work, store.is_local) == ("memory://settings/shop", tmp_path / "work", False)
+    assert settings.work_folder == tmp_path / "work"
+
+
+def test_options_of_beam_are_kept_as_they_are_written(tmp_path: Path) -> None:
+    lines = 'runner = "DataflowRunner"\nbuckets = 64\n[beam.options]\nregion = "x"\nnum_workers = 3\nstreaming = false'
+    beam = load_settings(write(tmp_path, with_line("[beam]", f'{lines}\nexperiments = ["a", "b"]'))).beam
+    assert (beam.runner, beam.buckets) == ("DataflowRunner", 64)
+    assert beam.options == {"region": "x", "num_workers": 3, "streaming": False, "experiments": ["a", "b"]}

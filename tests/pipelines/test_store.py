@@ -1,5 +1,6 @@
 import json
 import multiprocessing
+import pickle
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -389,6 +390,8 @@ def test_a_part_that_is_nowhere_is_told(store: Store) -> None:
     assert names(store.work / "runs") == []
 
 
-def test_a_store_at_a_url_needs_a_folder_to_work_in() -> None:
-    with pytest.raises(ValueError, match="memory://shop needs a local folder"):
-        Store("memory://shop")
+def test_a_worker_gets_the_same_store(tmp_path: Path) -> None:
+    store = Store(tmp_path / "root", tmp_path / "work")
+    publish_night(store, FIRST, "a")
+    other = pickle.loads(pickle.dumps(store))
+    assert (other.root, other.work, said(other)) == (store.root, store.work, [(FIRST, "", "a", 1)])

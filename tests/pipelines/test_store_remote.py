@@ -303,3 +303,8 @@ def test_a_local_copy_that_is_lost_comes_back(store: Store) -> None:
     shutil.rmtree(store.work)
     assert said(store) == [(FIRST, "", "a", 1)]
     assert names(store.work) == [f"runs/a/t/{FIRST}_.parquet"]
+
+
+def test_a_store_at_a_url_needs_a_folder_to_work_in() -> None:
+    with pytest.raises(ValueError, match="memory://shop needs a local folder"):
+        Store("memory://shop")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from pipelines.store import Store
 from pipelines.training_data import (
     TrainingData,
     distinct,
+    gather,
     load_training_data,
     load_vocabulary,
     newest_day,
@@ -46,22 +48,24 @@ def assert_holds(sequences: Sequences, rows: list[list[int]]) -> None:
     assert sequences.times.tolist() == [start + number for row in rows for number in sorted(row)]
 
 
-def sequence_row(subject: str, split: str, numbers: list[int], on: int, night: int = 5) -> Row:
+def sequence_row(subject: str, numbers: list[int], on: int) -> Row:
     """A row of training_sequences: events one minute apart from noon of a day on. A name such as ?x is a session."""
     noon = datetime.combine(day(on), datetime.min.time(), UTC) + timedelta(hours=12)
     return {
-        "as_of_date": day(night),
+        "event_date": day(on),
         "subject_type": "session" if subject.startswith("?") else "user",
         "subject_id": subject.removeprefix("?"),
-        "split": split,
         "item_numbers": numbers,
         "event_times": [noon + timedelta(minutes=n) for n in range(len(numbers))],
     }
 
 
-def night_with(root: Path, rows: list[Row], night: int = 5) -> Night:
-    found = Night(shop_settings(), Store(root), day(night), day(night), "run")
-    publish(found, "training_sequences", {day(night): rows})
+def night_with(root: Path, rows: list[Row], **training: int) -> Night:
+    """The night of day 5 of a store that holds the rows, and empty files of the other days before day 8."""
+    found = Night(shop_settings(training=training), Store(root), day(5), day(5), "run")
+    publish(
+        found, "training_sequences", {day(n): [row for row in rows if row["event_date"] == day(n)] for n in range(8)}
+    )
     return found
 
 
@@ -98,6 +102,35 @@ def test_a_column_without_a_chunk_has_no_sequences() -> None:
 def test_a_part_of_a_second_is_cut_off() -> None:
     late = pa.array([[MIDNIGHT + timedelta(microseconds=1_999_999)]], TIMES)
     assert to_sequences(pa.array([[2]], NUMBERS), late).times.tolist() == [int(MIDNIGHT.timestamp()) + 1]
+
+
+def test_a_null_counts_as_an_empty_list() -> None:
+    numbers, times = columns(ROWS)
+    keep = pa.array([True, None, True, None, True])
+    nulls = [pc.if_else(keep, column, None) for column in (numbers, times)]
+    assert_holds(to_sequences(*nulls), [[4, 2], [], [7], [], []])
+    assert_holds(to_sequences(*(column[1:4] for column in nulls)), [[], [7], []])
+
+
+def daily(rows: list[list[int]]) -> pa.Table:
+    """Rows of one subject, a day each."""
+    times = [[MIDNIGHT + timedelta(days=number)] * len(row) for number, row in enumerate(rows)]
+    return pa.table({"item_numbers": pa.array(rows, NUMBERS), "event_times": pa.array(times, TIMES)})
+
+
+def test_rows_of_one_subject_are_joined() -> None:
+    rows = daily([[4, 5], [], [7], [3, 3, 5], [8]])
+    assert lists_of(gather(rows, np.array([0, 1, 1, 4]))) == [[4, 5], [], [7, 3, 3, 5], [8]]
+    assert lists_of(gather(rows.slice(1), np.array([0, 2]))) == [[7], [3, 3, 5, 8]]
+    assert lists_of(gather(rows.slice(5), np.array([0, 0]))) == [[], []]
+
+
+@settings(deadline=None)
+@given(st.data(), st.lists(st.lists(st.integers(2, 9), max_size=4), max_size=8))
+def test_gathered_rows_are_the_plain_concatenation(data: st.DataObject, rows: list[list[int]]) -> None:
+    begins = [0, *sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=5)))]
+    expected = [[n for row in rows[begin:end] for n in row] for begin, end in pairwise([*begins, len(rows)])]
+    assert lists_of(gather(daily(rows), np.array(begins))) == expected
 
 
 @settings(deadline=None)
@@ -150,13 +183,13 @@ def test_non_empty_names_the_sequences_with_an_event() -> None:
 
 def test_parts_are_aligned_by_subject_where_a_split_is_missing(tmp_path: Path) -> None:
     rows = [
-        sequence_row("cy", "test", [2], 5),
-        sequence_row("ann", "train", [5, 4], 1),
-        sequence_row("ann", "test", [3], 5),
-        sequence_row("?z", "validation", [6, 6], 4),
-        sequence_row("bob", "validation", [7], 4),
-        sequence_row("bob", "train", [8], 3),
-        sequence_row("z", "train", [9], 2),
+        sequence_row("cy", [2], 5),
+        sequence_row("ann", [5, 4], 1),
+        sequence_row("ann", [3], 5),
+        sequence_row("?z", [6, 6], 4),
+        sequence_row("bob", [7], 4),
+        sequence_row("bob", [8], 3),
+        sequence_row("z", [9], 2),
     ]
     data = load_training_data(night_with(tmp_path, rows))
     assert data.is_user.tolist() == [False, True, True, True, True]  # ?z, then ann, bob, cy and the user z
@@ -168,10 +201,10 @@ def test_parts_are_aligned_by_subject_where_a_split_is_missing(tmp_path: Path) -
 
 def test_everything_is_the_three_parts_in_order_of_time(tmp_path: Path) -> None:
     rows = [
-        sequence_row("ann", "test", [2], 5),
-        sequence_row("ann", "train", [5, 4], 1),
-        sequence_row("ann", "validation", [3], 4),
-        sequence_row("bob", "test", [9], 5),
+        sequence_row("ann", [2], 5),
+        sequence_row("ann", [5, 4], 1),
+        sequence_row("ann", [3], 4),
+        sequence_row("bob", [9], 5),
     ]
     everything = load_training_data(night_with(tmp_path, rows)).everything
     assert lists_of(everything) == [[5, 4, 3, 2], [9]]
@@ -179,11 +212,50 @@ def test_everything_is_the_three_parts_in_order_of_time(tmp_path: Path) -> None:
     assert everything.times.tolist() == [noon + 86_400 * d + s for d, s in ((1, 0), (1, 60), (4, 0), (5, 0), (5, 0))]
 
 
-def test_the_sequences_of_another_night_are_not_read(tmp_path: Path) -> None:
-    night = night_with(tmp_path, [])
-    before = [sequence_row("ann", "train", [2, 3], 0, night=4)]
-    publish(night, "training_sequences", {day(4): before, day(5): [sequence_row("bob", "train", [4], 1)]})
-    assert lists_of(load_training_data(night).everything) == [[4]]
+def test_days_after_the_night_are_not_read(tmp_path: Path) -> None:
+    rows = [sequence_row("ann", [2, 3], 0), sequence_row("ann", [4], 6), sequence_row("bob", [4], 7)]
+    data = load_training_data(night_with(tmp_path, rows))
+    assert lists_of(data.everything) == [[2, 3]]
+    assert lists_of(data.test) == [[2, 3]]
+
+
+def test_days_before_the_window_are_not_read(tmp_path: Path) -> None:
+    rows = [sequence_row("ann", [number + 2], number) for number in range(6)] + [sequence_row("old", [9], 2)]
+    assert lists_of(load_training_data(night_with(tmp_path, rows, window_days=3)).everything) == [[5, 6, 7]]
+    four = load_training_data(night_with(tmp_path, rows, window_days=4))
+    assert lists_of(four.everything) == [[4, 5, 6, 7], [9]]
+    assert lists_of(four.train) == [[4, 5], [9]]
+
+
+def test_the_last_two_days_are_those_with_events(tmp_path: Path) -> None:
+    rows = [sequence_row(who, [number + 2], number) for who, number in [("ann", 0), ("bob", 1), ("ann", 3)]]
+    data = load_training_data(night_with(tmp_path, rows))
+    assert (lists_of(data.train), lists_of(data.validation), lists_of(data.test)) == (
+        [[2], []], [[], [3]], [[5], []],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("num_days", [1, 2])
+def test_the_newest_days_are_test_and_validation_also_if_there_are_no_others(tmp_path: Path, num_days: int) -> None:
+    rows = [sequence_row("ann", [number + 2], number) for number in range(num_days)]
+    data = load_training_data(night_with(tmp_path, rows))
+    assert lists_of(data.test) == [[num_days + 1]]
+    assert lists_of(data.validation) == [[2]] if num_days == 2 else [[]]
+    assert lists_of(data.train) == [[]]
+
+
+def test_of_each_part_the_newest_events_of_a_subject_are_kept(tmp_path: Path) -> None:
+    rows = [
+        sequence_row("ann", [2, 3], 0),
+        sequence_row("ann", [4, 5], 2),
+        sequence_row("ann", [6, 7, 8, 9], 4),
+        sequence_row("ann", [9, 8, 7, 6], 5),
+        sequence_row("bob", [2, 3, 4], 5),
+    ]
+    data = load_training_data(night_with(tmp_path, rows, max_events=3))
+    assert lists_of(data.train) == [[3, 4, 5], []]
+    assert lists_of(data.validation) == [[7, 8, 9], []]
+    assert lists_of(data.test) == [[8, 7, 6], [2, 3, 4]]
 
 
 def test_a_night_without_sequences_has_no_subjects(tmp_path: Path) -> None:
@@ -193,9 +265,8 @@ def test_a_night_without_sequences_has_no_subjects(tmp_path: Path) -> None:
     assert data.is_user.dtype == np.bool_
 
 
-def vocabulary_row(number: int, token: str, field: str = "item", count: int = 1) -> Row:
-    shared = {"as_of_date": day(5), "first_night": day(0)}
-    return {**shared, "field": field, "token": token, "number": number, "count": count}
+def vocabulary_row(number: int, token: str, field: str = "item", count: int = 1, night: int = 0) -> Row:
+    return {"first_night": day(night), "field": field, "token": token, "number": number, "count": count}
 
 
 def item_row(name: str, *, is_listed: bool) -> Row:
@@ -208,7 +279,9 @@ def vocabulary_night(root: Path, rows: list[Row]) -> Night:
     night = Night(shop_settings(), Store(root), day(5), day(5), "run")
     items = [item_row("old", is_listed=False), item_row("new", is_listed=True), item_row("mid", is_listed=True)]
     publish(night, "items", {day(5): items})
-    publish(night, "metadata_vocabulary", {day(5): rows})
+    publish(
+        night, "metadata_vocabulary", {day(n): [row for row in rows if row["first_night"] == day(n)] for n in range(8)}
+    )
     return night
 
 
@@ -219,6 +292,19 @@ def test_an_item_stands_at_its_number_and_only_a_listed_one_may_be_shown(tmp_pat
     assert vocabulary.item_ids.to_pylist() == ["", "", "old", "new", "mid", "left the shop"]
     assert vocabulary.is_listed.tolist() == [False, False, False, True, True, False]
     assert vocabulary.num_items == 6
+
+
+def test_the_vocabulary_of_a_night_is_what_it_and_the_nights_before_numbered(tmp_path: Path) -> None:
+    rows = [
+        vocabulary_row(2, "old", night=1),
+        vocabulary_row(3, "new", night=5),
+        vocabulary_row(4, "later", night=6),
+        vocabulary_row(5, "mid", night=5),  # this night ran again after a later one
+        vocabulary_row(6, "even later", night=7),
+    ]
+    vocabulary = load_vocabulary(vocabulary_night(tmp_path, rows))
+    assert vocabulary.item_ids.to_pylist() == ["", "", "old", "new", "", "mid"]
+    assert vocabulary.is_listed.tolist() == [False, False, False, True, False, True]
 
 
 def test_an_empty_vocabulary_holds_the_special_numbers_alone(tmp_path: Path) -> None:

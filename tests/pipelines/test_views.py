@@ -57,6 +57,25 @@ def test_every_table_has_a_view_of_its_columns_with_its_grain_also_before_its_fi
         assert shown(path, f"select count(*) from {name}") == [(0,)]
 
 
+def test_tables_that_are_kept_by_night_show_what_every_night_added(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    publish(store, "metadata_vocabulary", [{"first_night": OLD, "token": "a"}, {"first_night": NIGHT, "token": "b"}])
+    publish(store, "training_sequences", [{"event_date": OLD}, {"event_date": NIGHT}])
+    publish(store, "item_users", [{"first_date": OLD, "user_id": "u"}, {"first_date": NIGHT, "user_id": "v"}])
+    path = write_views(store, settings_of(tmp_path))
+    assert shown(path, "select token from metadata_vocabulary order by all") == [("a",), ("b",)]
+    assert shown(path, "select event_date from training_sequences order by all") == [(OLD,), (NIGHT,)]
+    assert shown(path, "select user_id from item_users order by all") == [("u",), ("v",)]
+
+
+def test_views_lie_in_the_folder_in_which_the_store_works(tmp_path: Path) -> None:
+    store = Store(tmp_path / "tables", tmp_path / "work")
+    publish(store, "items", [{"as_of_date": NIGHT, "item_id": "a", "title": "A"}])
+    path = write_views(store, settings_of(tmp_path))
+    assert path == tmp_path / "work" / FILE_NAME
+    assert shown(path, "select title from items") == [("A",)]
+
+
 def test_the_served_model_is_that_of_the_settings(tmp_path: Path) -> None:
     for model in ("markov", "popular"):
         path = write_views(Store(tmp_path), settings_of(tmp_path, recommendations={"serve": model}))
@@ -89,7 +108,7 @@ def test_the_file_is_replaced_while_a_reader_holds_the_old_one(tmp_path: Path) -
         holder.stdin.flush()
         assert holder.stdout.readline() == f"{['A', HOSTILE]}\n"
         assert holder.wait(20) == 0
-    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == [".lock", "manifest.json", FILE_NAME]
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == [FILE_NAME]
 
 
 def test_a_write_that_dies_leaves_the_old_file_and_the_next_one_takes_its_place(

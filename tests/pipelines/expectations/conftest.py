@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 import duckdb
@@ -18,6 +19,7 @@ Tables = dict[str, Rows]
 Judge = Callable[..., set[str]]
 
 NIGHT = date(2026, 1, 3)
+OF_OTHER_NIGHTS = ("previous_", "other_", "former_")
 EXPECTED_SUBJECTS = pa.schema([("subject_type", pa.string()), ("subject_id", pa.string())])
 
 
@@ -33,7 +35,9 @@ def settings() -> Settings:
                 "reject": [{"reason": "robot", "column": "a", "matches": "bot"}],
             },
             "catalogue": {"format": "csv", "path": "items/{day}.csv", "columns": {"id": "id", "price": "price"}},
-            "nights": {"first": "2026-01-01", "time_zone": "Europe/Berlin", "session_gap_minutes": 30},
+            "nights": {"first": "2026-01-01", "time_zone": "Europe/Berlin"},
+            "sessions": {"gap_minutes": 30},
+            "statistics": {"num_neighbours": 2},
             "recommendations": {"k": 2, "related_k": 2},
             "validation": {
                 "max_quarantine_share": 0.05,
@@ -78,13 +82,24 @@ def _holds(con: duckdb.DuckDBPyConnection, expectation: Expectation) -> bool:
         columns = [row[0] for row in con.execute("describe batch").fetchall()]
         return columns == expectation.arguments["column_list"]
     assert expectation.kind == "UnexpectedRowsExpectation"
-    return not con.execute(expectation.arguments["unexpected_rows_query"].replace("{batch}", "batch")).fetchall()
+    found = con.execute(expectation.arguments["unexpected_rows_query"].replace("{batch}", "batch")).fetchall()
+    if found and expectation.proof:
+        assert _prove(con, expectation.proof) is not True, f"the proof of {expectation.name} hides {found}"
+    return not found
+
+
+def _prove(con: duckdb.DuckDBPyConnection, proof: str) -> object:
+    try:
+        return con.execute(proof.replace("{batch}", "batch")).fetchall()[0][0]
+    except (duckdb.ConversionException, duckdb.OutOfRangeException):
+        return None
 
 
 def _arrow(view: str, tables: Tables) -> pa.Table:
-    table = view.removeprefix("staged_").removeprefix("previous_")
+    of_other_nights = view.startswith(OF_OTHER_NIGHTS)
+    table = view.partition("_")[2] if of_other_nights or view.startswith("staged_") else view
     schema = EXPECTED_SUBJECTS if table == "expected_subjects" else CONTRACTS[table].schema
-    return pa.Table.from_pylist(tables[view if view.startswith("previous_") else table], schema=schema)
+    return pa.Table.from_pylist(tables[view if of_other_nights else table], schema=schema)
 
 
 def at(day: int, hour: int, minute: int = 0) -> datetime:
@@ -159,6 +174,20 @@ def _frequency(item: str, num_events: int, rank: int, share: float) -> dict[str,
         "share": share,
         "is_frequent": rank == 1,
         "gap_variance_s2": None,
+        "gap_square_sum_us2": Decimal(0),
+    }
+
+
+def _neighbour(item: str, rank: int, neighbour: str, score: float) -> dict[str, Any]:
+    return {
+        "as_of_date": NIGHT,
+        "item_id": item,
+        "rank": rank,
+        "neighbour_id": neighbour,
+        "similarity": 0.5,
+        "mean_gap_s": 0.0,
+        "num_subjects": 1,
+        "score": score,
     }
 
 
@@ -172,19 +201,21 @@ def _uniformity(user: str, num_gaps: int, dispersion: float | None, rank: int | 
         "log_gap_dispersion": dispersion,
         "uniformity_rank": rank,
         "is_uniform": rank is not None and rank <= 2,
+        "first_point": at(1, 8),
+        "last_point": at(3, 8),
+        **dict.fromkeys(("gap_square_sum_s2", "log_gap_sum", "log_gap_square_sum"), Decimal(0)),
     }
 
 
 def _token(field: str, token: str, number: int) -> dict[str, Any]:
-    return {"as_of_date": NIGHT, "field": field, "token": token, "number": number, "count": 1, "first_night": NIGHT}
+    return {"first_night": NIGHT, "field": field, "token": token, "number": number, "count": 1}
 
 
-def _sequence(subject: str, split: str, numbers: list[int], times: list[datetime]) -> dict[str, Any]:
+def _sequence(subject: str, day: int, numbers: list[int], times: list[datetime]) -> dict[str, Any]:
     return {
-        "as_of_date": NIGHT,
+        "event_date": date(2026, 1, day),
         "subject_type": "user",
         "subject_id": subject,
-        "split": split,
         "item_numbers": numbers,
         "event_times": times,
     }
@@ -283,6 +314,16 @@ VALID_TABLES: Tables = {
         _session("4", None, at(3, 9), source_session="s8"),
     ],
     "item_frequency": [_frequency("B", 3, 1, 0.6), _frequency("A", 1, 2, 0.2), _frequency("D", 1, 3, 0.2)],
+    "item_users": [
+        {"first_date": date(2026, 1, day), "item_id": item, "user_id": user}
+        for day, item, user in [(1, "A", "u1"), (1, "B", "u1"), (3, "A", "u2")]
+    ],
+    "item_neighbours": [
+        _neighbour("A", 1, "B", 0.9),
+        _neighbour("A", 2, "C", 0.8),
+        _neighbour("B", 1, "A", 0.8),
+        _neighbour("B", 2, "C", 0.8),
+    ],
     "interval_uniformity": [
         _uniformity("u1", 2, 0.0, 1),
         _uniformity("u2", 3, 0.5, 2),
@@ -291,17 +332,17 @@ VALID_TABLES: Tables = {
         _uniformity("u5", 1, None, None),
     ],
     "metadata_vocabulary": [
-        _token("item", "B", 2),
-        _token("item", "A", 3),
         _token("item", "C", 4),
+        _token("item", "D", 5),
         _token("brand", "Acme", 2),
     ],
-    "previous_metadata_vocabulary": [_token("item", "B", 2), _token("item", "A", 3)],
+    "other_metadata_vocabulary": [_token("item", "B", 2), _token("item", "A", 3)],
+    "former_metadata_vocabulary": [_token("item", "C", 4)],
     "training_sequences": [
-        _sequence("u1", "train", [2, 3], [at(1, 8), at(1, 8)]),
-        _sequence("u2", "train", [4], [at(1, 9)]),
-        _sequence("u1", "validation", [2], [at(2, 8)]),
-        _sequence("u2", "test", [3], [at(3, 8)]),
+        _sequence("u1", 1, [4, 5], [at(1, 8), at(1, 8)]),
+        _sequence("u2", 1, [4], [at(1, 9)]),
+        _sequence("u1", 3, [5], [at(2, 23)]),
+        _sequence("u2", 3, [4, 4], [at(3, 8), at(3, 22, 59)]),
     ],
     "training_runs": [_step("popular", 0, None), _step("sasrec", 10, 2.5)],
     "metrics": [_metric("ndcg@10", 0.2, 0.1, 0.3), _metric("novelty@10", 11.5), _metric("coverage@10", 1.0)],

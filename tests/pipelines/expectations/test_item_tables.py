@@ -35,11 +35,13 @@ BREAKS: list[tuple[str, str, Callable[[Rows], object]]] = [
     ("items", "an_item_is_listed", lambda rows: rows.clear()),
     ("items", "most_listed_items_have_a_price", lambda rows: rows[0].update(price=None)),
     ("items", "the_catalogue_did_not_shrink", _delist),
-    ("metadata_vocabulary", "numbers_run_from_two_without_holes", lambda rows: rows[2].update(number=5)),
-    ("metadata_vocabulary", "numbers_run_from_two_without_holes", lambda rows: rows[2].update(number=3)),
-    ("metadata_vocabulary", "numbers_run_from_two_without_holes", lambda rows: rows[3].update(number=1)),
+    ("metadata_vocabulary", "numbers_run_from_two_without_holes", lambda rows: rows[1].update(number=6)),
+    ("metadata_vocabulary", "numbers_run_from_two_without_holes", lambda rows: rows[1].update(number=4)),
+    ("metadata_vocabulary", "numbers_run_from_two_without_holes", lambda rows: rows[1].update(number=3)),
+    ("metadata_vocabulary", "numbers_run_from_two_without_holes", lambda rows: rows[2].update(number=1)),
+    ("metadata_vocabulary", "a_token_is_numbered_once", lambda rows: rows[1].update(token="A")),
     ("metadata_vocabulary", "tokens_keep_their_numbers", _swap_numbers),
-    ("metadata_vocabulary", "tokens_keep_their_numbers", lambda rows: rows[1].update(token="new")),
+    ("metadata_vocabulary", "tokens_keep_their_numbers", lambda rows: rows[0].update(token="new")),
 ]
 
 

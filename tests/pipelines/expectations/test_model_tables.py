@@ -1,19 +1,23 @@
 from collections.abc import Callable
+from datetime import date
 from math import inf, nan
 
 import pytest
 
 from .conftest import Judge, Rows, Tables, at
 
+EVENT_DATE = "event_date_is_the_day_of_the_events"
 BREAKS: list[tuple[str, str, Callable[[Rows], object]]] = [
-    ("training_sequences", "lists_have_the_same_length", lambda rows: rows[0].update(item_numbers=[2])),
+    ("training_sequences", "lists_have_the_same_length", lambda rows: rows[0].update(item_numbers=[4])),
     ("training_sequences", "lists_have_the_same_length", lambda rows: rows[1].update(item_numbers=[], event_times=[])),
     ("training_sequences", "event_times_are_in_order", lambda rows: rows[0].update(event_times=[at(1, 8), at(1, 7)])),
-    ("training_sequences", "split_is_known", lambda rows: rows[3].update(split="holdout")),
-    ("training_sequences", "splits_follow_in_time", lambda rows: rows[1].update(event_times=[at(2, 8)])),
-    ("training_sequences", "splits_follow_in_time", lambda rows: rows[3].update(event_times=[at(2, 7)])),
+    ("training_sequences", EVENT_DATE, lambda rows: rows[1].update(event_times=[at(1, 23)])),
+    ("training_sequences", EVENT_DATE, lambda rows: rows[2].update(event_times=[at(2, 22, 59)])),
+    ("training_sequences", EVENT_DATE, lambda rows: rows[3].update(event_times=[at(2, 22, 59), at(3, 8)])),
+    ("training_sequences", EVENT_DATE, lambda rows: rows[3].update(event_times=[at(3, 8), at(3, 23)])),
+    ("training_sequences", EVENT_DATE, lambda rows: rows[2].update(event_date=date(2026, 1, 2))),
     ("training_sequences", "item_numbers_start_at_two", lambda rows: rows[1].update(item_numbers=[1])),
-    ("training_sequences", "item_numbers_are_in_the_vocabulary", lambda rows: rows[1].update(item_numbers=[5])),
+    ("training_sequences", "item_numbers_are_in_the_vocabulary", lambda rows: rows[1].update(item_numbers=[6])),
     ("training_runs", "loss_is_null_or_finite", lambda rows: rows[1].update(loss=nan)),
     ("training_runs", "loss_is_null_or_finite", lambda rows: rows[1].update(loss=inf)),
     ("training_runs", "checkpoint_hash_is_not_empty", lambda rows: rows[0].update(checkpoint_hash="")),
@@ -41,5 +45,5 @@ def test_rounding_does_not_push_a_value_out_of_its_interval(tables: Tables, judg
 
 
 def test_a_number_of_another_field_is_no_item(tables: Tables, judge: Judge) -> None:
-    tables["metadata_vocabulary"][2].update(field="brand")
+    tables["metadata_vocabulary"][1].update(field="brand")
     assert judge("training_sequences", tables) == {"item_numbers_are_in_the_vocabulary"}
