@@ -14,7 +14,7 @@ export DAGSTER_HOME := $(CURDIR)
 export NIGHTLY_SETTINGS = $(abspath $(CONFIG))
 export NIGHTLY_DAGSTER_STORAGE = $(CURDIR)/.dagster/$(basename $(notdir $(CONFIG)))
 
-.PHONY: help run ui query test test-all check lint types format sample clean
+.PHONY: help run ui query rollback test test-all check lint types format sample clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ query: export QUERY_USER = $(if $(filter command line,$(origin USER)),$(value US
 query: export QUERY_PARAMETERS = $(value P)
 query: $(INSTALLED) ## answer a stored query: Q=top_for_user USER=u00042; others: P="item=i00001 model=markov"
 	@set -f; $(PYTHON) -m pipelines.query --settings "$(CONFIG)" $(or $(Q),top_for_some_users) $${QUERY_USER:+"user=$$QUERY_USER"} $$QUERY_PARAMETERS
+
+rollback: $(INSTALLED) ## former states of a table: TABLE=recommendations; serve one again: TABLE=recommendations VERSION=41
+	@$(PYTHON) -m pipelines.rollback --settings "$(CONFIG)" $(or $(TABLE),recommendations) $(VERSION)
 
 sample: $(INSTALLED) ## write the sample shop's logs and catalogue anew
 	@$(PYTHON) -m pipelines.sample_shop --out sample --gz
@@ -52,7 +55,7 @@ lint: $(INSTALLED) ## style and layers
 	@$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .
 
 types: $(INSTALLED) ## static types
-	@$(PYTHON) -m mypy models pipelines assets tests
+	@$(PYTHON) -m mypy models pipelines assets benchmarks tests
 
 format: $(INSTALLED) ## format the code
 	@$(PYTHON) -m ruff format . && $(PYTHON) -m ruff check --fix .

@@ -1,6 +1,7 @@
 """The assets: one multi-asset a stage, and the views through which people read a complete night."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import dagster as dg
 
@@ -11,10 +12,18 @@ from assets.presentation import column_schema
 from assets.stages import Stage, all_stages
 from pipelines.contracts import CONTRACTS
 from pipelines.expectations import suite
+from pipelines.retention import prune
 from pipelines.settings import Settings
+from pipelines.training import CHECKPOINTS
 from pipelines.views import write_views
 
 VIEWS = "published_views"
+PERISHABLE = frozenset(
+    {name for name, contract in CONTRACTS.items() if contract.snapshot}
+    | {"recommendations", "related_items", CHECKPOINTS}
+)
+"""Tables of which the settings keep the newest nights: the others are history, and grow."""
+
 OWNERS = ["team:recommendations"]
 
 
@@ -77,8 +86,13 @@ def _views_asset(settings: Settings, stages: tuple[Stage, ...]) -> dg.AssetsDefi
         night = night_of(context, settings)
         path = write_views(night.store, settings)
         index = build_docs(docs_root(night.store))
+        pruned = prune(night.store, PERISHABLE, settings.store.keep_nights, settings.store.keep_days, datetime.now(UTC))
         return dg.MaterializeResult(
-            metadata={"duckdb": dg.MetadataValue.path(path), "data_docs": dg.MetadataValue.path(index)}
+            metadata={
+                "duckdb": dg.MetadataValue.path(path),
+                "data_docs": dg.MetadataValue.path(index),
+                "let_go": str(pruned),
+            }
         )
 
     return published_views

@@ -15,12 +15,12 @@ import duckdb
 import pyarrow.parquet as pq
 
 from pipelines.beam_shards import Shard
-from pipelines.contracts import CONTRACTS
-from pipelines.engine import connect, create_views, identifier, quote, quote_path
+from pipelines.engine import connect, create_views, quote, quote_path
 from pipelines.kernel import Fold, Relation, Step
 from pipelines.local_engine import Output, write_result
 from pipelines.settings import Storage
 from pipelines.store import Store
+from pipelines.store_files import full_disk_is_told
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,13 @@ def fresh_name(kind: str) -> str:
     return f"{kind}-{uuid4().hex}"
 
 
+def require_each_once(what: str, found: Iterable[int], expected: Sequence[int]) -> None:
+    """Raise ``RuntimeError`` if a runner lost a value, or handed one over twice."""
+    numbers = sorted(found)
+    if numbers != list(expected):
+        raise RuntimeError(f"{what}: Beam handed over {numbers} instead of each of {list(expected)} once")
+
+
 @contextmanager
 def _worker(job: Job) -> Iterator[duckdb.DuckDBPyConnection]:
     if duckdb.__version__ != job.duckdb_version:
@@ -75,7 +82,7 @@ def _worker(job: Job) -> Iterator[duckdb.DuckDBPyConnection]:
             "install requirements.lock on every worker"
         )
     storage = job.storage.model_copy(update={"threads": 1})
-    with connect(storage, job.scratch / fresh_name("spill")) as con:
+    with full_disk_is_told(job.scratch), connect(storage, job.scratch / fresh_name("spill")) as con:
         job.store.register(con)
         yield con
 
@@ -99,9 +106,8 @@ def split_shard(job: Job, shard: Shard) -> list[tuple[int, Piece]]:
 def _rows_of(relation: Relation, shard: Shard) -> str:
     if not shard.end:
         return Relation(relation.table, shard.paths, relation.rows).select()
-    columns = ", ".join(map(identifier, CONTRACTS[relation.table].column_names)) if relation.table else "*"
     return relation.select_from(f"""
-        select {columns} from read_parquet({quote_path(shard.paths[0])}, file_row_number = true)
+        select * exclude (file_row_number) from read_parquet({quote_path(shard.paths[0])}, file_row_number = true)
         where file_row_number >= {shard.begin} and file_row_number < {shard.end}
     """)
 
@@ -110,30 +116,33 @@ def _files_in(folder: Path) -> tuple[str, ...]:
     return tuple(str(path) for path in sorted(folder.glob("*.parquet")))
 
 
-def run_bucket(job: Job, fold: Fold | None, keyed: tuple[int, Iterable[Piece]]) -> list[BucketFile]:
+def run_bucket(job: Job, fold: Fold | None, keyed: tuple[int, Iterable[Piece]]) -> tuple[int, list[BucketFile]]:
     """Run the step over one bucket, a number and its pieces; write the result into a folder of this attempt.
 
-    A bucket without rows has no result, unless it is the only one.
+    Returns the bucket and the files of the result. A bucket without rows has none, unless it is the only one.
     """
     bucket, pieces = keyed[0], list(keyed[1])
-    heard = sorted(piece.shard for piece in pieces)
-    if heard != list(range(job.num_shards)):
-        raise RuntimeError(f"{job.step.name}: bucket {bucket} heard from shards {heard} of {job.num_shards}")
+    heard = f"{job.step.name}: shards of bucket {bucket}"
+    require_each_once(heard, (piece.shard for piece in pieces), range(job.num_shards))
     if job.num_buckets > 1 and not any(piece.paths for piece in pieces):
-        return []
+        return bucket, []
     folder = job.output.folder / fresh_name("bundle")
     folder.mkdir(parents=True)
     with _worker(job) as con:
         create_views(con, {name: _bucket_of(job, name, pieces) for name in job.relations})
-        if not job.table:
-            path = folder / f"{bucket:04d}.parquet"
-            types = {str(kind) for kind in con.sql(job.step.sql).types}
-            assert "HUGEINT" not in types, f"{job.step.name}: Parquet has no hugeint, and DuckDB would write doubles"
-            con.execute(f"copy ({job.step.sql}) to {quote(path)} (format parquet, compression snappy)")
-            return [BucketFile(None, "", str(path), pq.read_metadata(path).num_rows)]
+        return bucket, _write(con, job, fold, bucket, folder)
+
+
+def _write(con: duckdb.DuckDBPyConnection, job: Job, fold: Fold | None, bucket: int, folder: Path) -> list[BucketFile]:
+    if job.table:
         slice_ = f"{job.output.slice}-{bucket:04d}".lstrip("-")
         written = write_result(con, job.step, job.table, Output(folder, job.output.days, slice_), fold)
-    return [BucketFile(day, slice_, str(path), pq.read_metadata(path).num_rows) for day, path in written.items()]
+        return [BucketFile(day, slice_, str(path), pq.read_metadata(path).num_rows) for day, path in written.items()]
+    path = folder / f"{bucket:04d}.parquet"
+    types = {str(kind) for kind in con.sql(job.step.sql).types}
+    assert "HUGEINT" not in types, f"{job.step.name}: Parquet has no hugeint, and DuckDB would write doubles"
+    con.execute(f"copy ({job.step.sql}) to {quote(path)} (format parquet, compression snappy)")
+    return [BucketFile(None, "", str(path), pq.read_metadata(path).num_rows)]
 
 
 def _bucket_of(job: Job, name: str, pieces: Sequence[Piece]) -> str:

@@ -10,7 +10,7 @@ the files that count, and all others are removed. Each bucket must have heard ex
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
@@ -18,12 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import apache_beam as beam
-
-from pipelines.beam_buckets import BucketFile, Job, fresh_name, run_bucket, split_shard
-from pipelines.beam_pipeline import infer, run_chain
+from pipelines.beam_buckets import BucketFile, Job, fresh_name, require_each_once, run_bucket, split_shard
+from pipelines.beam_pipeline import infer, run_chain, telling
+from pipelines.beam_quietly import beam
 from pipelines.beam_shards import Shard, plan_shards
-from pipelines.engine import connect
 from pipelines.errors import InputError
 from pipelines.kernel import Kernel, Relation, Step, load_fold
 from pipelines.local_engine import LocalEngine, Output
@@ -52,31 +50,30 @@ class BeamEngine:
             last = kernel.steps[-1]
             if not last.key:  # all rows at once: nothing to spread
                 return self._local.run(Kernel(kernel.table, (last,)), known, output)
-            own = replace(output, folder=output.folder / fresh_name("job"))
-            files = self._run_step(last, kernel.table, known, own, scratch)
-        _remove_others(own.folder, files)
-        return _files_with_rows(files)
+            with _job_folder(output.folder) as folder:
+                files = self._run_step(last, kernel.table, known, replace(output, folder=folder), scratch)
+                written = _files_with_rows(files)
+                _remove_others(folder, [path for _, _, path in written])
+        return written
 
     def each(self, function: Callable[[date, str], T], days: Sequence[date], run_id: str) -> list[T]:
         """Call a function with each day and the id of a run folder of that attempt; return the results in order.
 
         Raises the ``InputError`` of the earliest day that has one.
         """
-        with self._scratch() as scratch:
+        with self._scratch() as scratch, _job_folder(self.store.work / RUNS / run_id) as folder:
+            call = partial(_call, function, f"{run_id}/{folder.name}")
             results = run_chain(
                 self.settings.beam,
                 [(day.toordinal(), None) for day in days],
-                lambda days_: (
-                    days_ | "by day" >> beam.GroupByKey() | "call" >> beam.Map(partial(_call, function, run_id))
-                ),
+                lambda days_: days_ | "by day" >> beam.GroupByKey() | "call" >> beam.Map(call),
                 scratch,
             )
-        found = {day: (attempt, result) for day, attempt, result in results}
-        counted = {attempt for attempt, _ in found.values()}
-        for folder in (self.store.work / RUNS / run_id).glob("bundle-*"):
-            if f"{run_id}/{folder.name}" not in counted:
-                shutil.rmtree(folder)
-        return [_result_or_raise(found[day][1]) for day in days]
+            require_each_once("days", (day for day, _, _ in results), sorted(day.toordinal() for day in days))
+            found = {day: result for day, _, result in results}
+            in_order = [_result_or_raise(found[day.toordinal()]) for day in days]
+            _remove_other_attempts(folder, {attempt for _, attempt, _ in results})
+        return in_order
 
     @property
     def _local(self) -> LocalEngine:
@@ -96,40 +93,38 @@ class BeamEngine:
         self, step: Step, table: str, relations: Mapping[str, Relation], output: Output, scratch: Path
     ) -> list[BucketFile]:
         """Run a step over buckets; return the files of the result. There is at least one, and one for each day."""
-        shards = self._plan(step, relations)
-        job = Job(
-            step, table, output, relations, self.settings.store, self.store, scratch,
-            num_buckets=self.settings.beam.buckets, num_shards=len(shards),
-        )  # fmt: skip
-        results = run_chain(self.settings.beam, shards, partial(_chain, job), scratch) if shards else []
-        files = [file for files in results for file in files]
-        return files or run_bucket(replace(job, num_buckets=1, num_shards=0), load_fold(step), (0, ()))
-
-    def _plan(self, step: Step, relations: Mapping[str, Relation]) -> list[Shard]:
+        num_buckets = self.settings.beam.buckets
         shards: list[Shard] = []
-        with connect(self.settings.store, self.store.scratch) as con:
-            self.store.register(con)
-            for name in step.split:
-                shards += plan_shards(con, name, relations[name], self.settings.beam.buckets, len(shards))
-        return shards
+        for name in step.split:
+            shards += plan_shards(name, relations[name], num_buckets, len(shards))
+        job = Job(
+            step, table, output, relations, self.settings.store, self.store, scratch, num_buckets, len(shards)
+        )  # fmt: skip
+        results = run_chain(self.settings.beam, shards, partial(_chain, job), scratch)
+        require_each_once(
+            f"{step.name}: buckets", (bucket for bucket, _ in results), range(len(results) and num_buckets)
+        )
+        files = [file for _, files in results for file in files]
+        return files or run_bucket(replace(job, num_buckets=1, num_shards=0), load_fold(step), (0, ()))[1]
 
 
 def _chain(job: Job, shards: beam.PCollection) -> beam.PCollection:
     """Shards to bucket files, and these to files of the result."""
-    pieces = shards | "split" >> beam.FlatMap(partial(split_shard, job))
+    pieces = shards | "split" >> beam.FlatMap(telling(job.scratch, partial(split_shard, job)))
     buckets = pieces | "by bucket" >> beam.GroupByKey()
     if job.step.load is not None:
-        return infer(buckets, job.step.load, partial(run_bucket, job))
-    return buckets | "run" >> beam.Map(partial(run_bucket, job, job.step.fold))
+        load, run = telling(job.scratch, job.step.load), telling(job.scratch, partial(run_bucket, job))
+        return infer(buckets, load, run)
+    return buckets | "run" >> beam.Map(telling(job.scratch, partial(run_bucket, job, job.step.fold)))
 
 
-def _call(function: Callable[[date, str], Any], run_id: str, keyed: tuple[int, Any]) -> tuple[date, str, Any]:
+def _call(function: Callable[[date, str], Any], run_id: str, keyed: tuple[int, Any]) -> tuple[int, str, Any]:
     """Call a function in a run folder of this attempt; an ``InputError`` is a result, which the caller raises."""
-    day, attempt = date.fromordinal(keyed[0]), f"{run_id}/{fresh_name('bundle')}"
+    attempt = fresh_name("bundle")
     try:
-        return day, attempt, function(day, attempt)
+        return keyed[0], attempt, function(date.fromordinal(keyed[0]), f"{run_id}/{attempt}")
     except InputError as error:
-        return day, attempt, error
+        return keyed[0], attempt, error
 
 
 def _result_or_raise(result: T) -> T:
@@ -138,12 +133,29 @@ def _result_or_raise(result: T) -> T:
     return result
 
 
-def _remove_others(folder: Path, files: Sequence[BucketFile]) -> None:
-    """Remove what attempts wrote that do not count."""
-    counted = {Path(file.path).parent for file in files}
+@contextmanager
+def _job_folder(folder: Path) -> Iterator[Path]:
+    """A folder for the attempts of one pipeline; if it fails, they are removed."""
+    job = folder / fresh_name("job")
+    try:
+        yield job
+    except BaseException:
+        shutil.rmtree(job, ignore_errors=True)
+        raise
+
+
+def _remove_other_attempts(folder: Path, counted: Collection[str]) -> None:
     for attempt in folder.glob("bundle-*"):
-        if attempt not in counted:
+        if attempt.name not in counted:
             shutil.rmtree(attempt)
+
+
+def _remove_others(folder: Path, counted: Collection[Path]) -> None:
+    """Remove what attempts wrote that do not count, and files without rows that no one needs."""
+    _remove_other_attempts(folder, {path.parent.name for path in counted})
+    for path in folder.glob("bundle-*/*"):
+        if path not in counted:
+            path.unlink()
 
 
 def _files_with_rows(files: Sequence[BucketFile]) -> list[tuple[date, str, Path]]:

@@ -1,11 +1,10 @@
 """Cut the input of a Beam pipeline into shards of about equal size: some small files, or a piece of a large one."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import duckdb
+import pyarrow.parquet as pq
 
-from pipelines.engine import ROW_GROUP_SIZE, quote_path
+from pipelines.engine import ROW_GROUP_SIZE
 from pipelines.kernel import Relation
 
 
@@ -20,11 +19,12 @@ class Shard:
     end: int = 0
 
 
-def plan_shards(
-    con: duckdb.DuckDBPyConnection, name: str, relation: Relation, num_shards: int, first: int
-) -> list[Shard]:
-    """Cut a relation into about ``num_shards`` shards, numbered from ``first``; a cut lies between two row groups."""
-    sizes = _rows_of_files(con, relation.paths)
+def plan_shards(name: str, relation: Relation, num_shards: int, first: int) -> list[Shard]:
+    """Cut a relation into about ``num_shards`` shards, numbered from ``first``; a cut lies between two row groups.
+
+    Files without rows are left out.
+    """
+    sizes = {path: pq.read_metadata(path).num_rows for path in relation.paths}
     target = max(sum(sizes.values()) // num_shards, ROW_GROUP_SIZE)
     groups: list[tuple[tuple[str, ...], int, int]] = []
     waiting: list[str] = []
@@ -33,22 +33,12 @@ def plan_shards(
         if num_rows > 2 * target:
             step = -(-target // ROW_GROUP_SIZE) * ROW_GROUP_SIZE
             groups += [((path,), begin, min(begin + step, num_rows)) for begin in range(0, num_rows, step)]
-            continue
-        waiting.append(path)
-        num_waiting += num_rows
+        elif num_rows:
+            waiting.append(path)
+            num_waiting += num_rows
         if num_waiting >= target:
             groups.append((tuple(waiting), 0, 0))
             waiting, num_waiting = [], 0
     if waiting:
         groups.append((tuple(waiting), 0, 0))
     return [Shard(first + n, name, *group) for n, group in enumerate(groups)]
-
-
-def _rows_of_files(con: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> dict[str, int]:
-    """Rows of each file that has some."""
-    if not paths:
-        return {}
-    listed = ", ".join(quote_path(path) for path in paths)
-    rows = con.execute(f"select file_name, num_rows from parquet_file_metadata([{listed}])").fetchall()
-    sizes: dict[str, int] = dict(rows)
-    return {path: sizes[path] for path in paths if sizes[path]}

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.contracts import CONTRACTS, Contract
+from pipelines.duckdb_errors import duckdb_errors_are_told
 from pipelines.settings import Storage
 from pipelines.store import Part, Store
 from pipelines.store_files import full_disk_is_told
@@ -22,7 +23,10 @@ ROW_GROUP_SIZE = 122_880
 
 @contextmanager
 def connect(settings: Storage, scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open an in-memory DuckDB that spills to ``scratch`` instead of exceeding its memory limit; times are UTC."""
+    """Open an in-memory DuckDB that spills to ``scratch`` instead of exceeding its memory limit; times are UTC.
+
+    Within the block, what a person can mend is an ``InputError``: a damaged file, too little memory, a full disk.
+    """
     scratch.mkdir(parents=True, exist_ok=True)
     con = duckdb.connect(
         config={
@@ -33,7 +37,8 @@ def connect(settings: Storage, scratch: Path) -> Iterator[duckdb.DuckDBPyConnect
     )
     try:
         con.execute("set TimeZone = 'UTC'")
-        yield con
+        with duckdb_errors_are_told(settings.memory_limit, scratch):
+            yield con
     finally:
         con.close()
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from models.recommender import Recommender
 from models.sequences import Sequences
 from pipelines.contracts import CONTRACTS
-from pipelines.engine import create_views, quote, scan_parts
+from pipelines.engine import create_views, quote
 from pipelines.kernel import Fold, Kernel, Relation, Step
 from pipelines.ledger import read_hashes
 from pipelines.night import Night, replace_days
@@ -25,7 +25,7 @@ from pipelines.ranking import FALLBACK_DAYS, FROM_MODEL, REASONS, Lists, count_f
 from pipelines.runs import starts_of, whole_runs
 from pipelines.store import Part, Write
 from pipelines.training import CHECKPOINTS, SERVING, load_model
-from pipelines.training_data import Vocabulary, gather, history_parts, load_vocabulary
+from pipelines.training_data import Vocabulary, gather, history, load_vocabulary
 
 CHUNK_SUBJECTS: Final = 20_000
 SUBJECT: Final = ("subject_type", "subject_id")
@@ -52,7 +52,7 @@ def build_recommendations(night: Night) -> list[Write]:
     since = night.day - timedelta(days=night.settings.recommendations.active_days)
     relations = {
         "subjects": night.relation("sessions", subjects_sql(night, "files"), since=since, until=night.day),
-        "sequences": night.relation_of("training_sequences", history_parts(night)),
+        "sequences": history(night),
     }
     return _build(night, "recommendations", relations, SUBJECT, ("subjects", "sequences"), _HISTORIES, _recommend)
 
@@ -128,7 +128,7 @@ def load_scorer(night: Night, name: str) -> Scorer:
 def _fallback(night: Night, num_items: int) -> Recommender:
     """What was popular in the week that ends with the newest event."""
     with night.connect() as con:
-        create_views(con, {"sequences": scan_parts(night.store, "training_sequences", history_parts(night))})
+        create_views(con, {"sequences": history(night).select()})
         rows = con.sql(f"""
             select number, count(*) as total, count(*) filter (
                 event_time >= (select max(event_times[-1]) from sequences) - interval {FALLBACK_DAYS} day

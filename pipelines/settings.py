@@ -272,7 +272,7 @@ class Storage(Section):
     work: str = ""
     memory_limit: str = Field(default="2GB", pattern=r"^\d+(\.\d+)? ?[KMG]i?B$")
     threads: int = Field(default=2, ge=1)
-    keep_nights: int = Field(default=30, ge=1)
+    keep_nights: int = Field(default=30, ge=2)
     keep_days: int = Field(default=7, ge=1)
 
     @model_validator(mode="after")

@@ -129,9 +129,12 @@ def build_metadata_vocabulary(night: Night) -> list[Write]:
 
 
 def build_training_sequences(night: Night) -> list[Write]:
-    """Write the sequences of every day up to this night that has none, or whose sessions changed since."""
+    """Write the sequences of every day up to this night that has none, or whose sessions changed since.
+
+    Items have the numbers that any night gave them: a night that runs again leaves what late events brought to its day.
+    """
     shaped_by = _shaped_by(night)
-    vocabulary = night.relation("metadata_vocabulary", until=night.day)
+    vocabulary = night.relation("metadata_vocabulary")
     days = _days_to_gather(night, shaped_by)
     parts: list[Part] = []
     for chunk in _consecutive(days):
@@ -142,17 +145,25 @@ def build_training_sequences(night: Night) -> list[Write]:
 
 
 def _days_to_gather(night: Night, shaped_by: str) -> list[date]:
-    gathered = {
-        part.partition: part.version
-        for part in night.store.parts("training_sequences", until=night.day)
-        if part.slice.startswith(shaped_by)
-    }
+    """This night, and the days before whose sessions were published after the newest run that read them.
+
+    A run reads all days up to its night that are stale. A part that it made again, and that stayed the same, keeps its
+    version; so the versions of the days after it count, too.
+    """
+    gathered: dict[str, int] = {}
+    for part in night.store.parts("training_sequences"):
+        if part.slice.startswith(shaped_by):
+            gathered[part.partition] = max(part.version, gathered.get(part.partition, 0))
     changed: dict[str, int] = {}
     for part in night.store.parts("sessions", until=night.day):
         for day in (part.partition, (date.fromisoformat(part.partition) + ONE_DAY).isoformat()):
             changed[day] = max(part.version, changed.get(day, 0))
-    stale = [date.fromisoformat(day) for day, version in changed.items() if gathered.get(day, -1) < version]
-    return sorted({day for day in stale if day <= night.day} | {night.day})
+    stale, read = {night.day}, 0
+    for day in sorted({*gathered, *changed}, reverse=True):
+        read = max(read, gathered.get(day, 0))
+        if day not in gathered or read < changed.get(day, 0):
+            stale.add(date.fromisoformat(day))
+    return sorted(day for day in stale if day <= night.day)
 
 
 def _consecutive(days: Sequence[date]) -> list[list[date]]:

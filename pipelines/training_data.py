@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from models.sequences import Sequences
 from pipelines.engine import create_views, scan_parts
+from pipelines.kernel import Relation
 from pipelines.night import Night
 from pipelines.store import Part
 from pipelines.vocabulary import FIRST_NUMBER, vocabulary_hash
@@ -75,7 +76,7 @@ def load_training_data(night: Night) -> TrainingData:
     parts = history_parts(night)
     filled = sorted({part.partition for part in parts if part.num_rows}, reverse=True)
     with night.connect() as con:
-        create_views(con, {"sequences": scan_parts(night.store, "training_sequences", parts)})
+        create_views(con, {"sequences": history(night).select()})
         con.execute("""
             create temp table subjects as
             select subject_type, subject_id, row_number() over (order by subject_type, subject_id) - 1 as place
@@ -93,6 +94,26 @@ def history_parts(night: Night) -> list[Part]:
     """The parts of ``training_sequences`` that a model of this night may learn from."""
     first = night.day - timedelta(days=night.settings.training.window_days - 1)
     return night.store.parts("training_sequences", since=first, until=night.day)
+
+
+def history(night: Night) -> Relation:
+    """The sequences that a model of this night may learn from, of items that have a number by then.
+
+    A later night may have brought a late event of these days, on an item that it was the first to number.
+    """
+    with night.connect() as con:
+        numbers = f"select max(number) from ({night.published('metadata_vocabulary')}) where field = 'item'"
+        highest = con.sql(f"select coalesce(({numbers}), {FIRST_NUMBER - 1})").fetchall()[0][0]
+    all_known = f"list_max(item_numbers) <= {highest}"
+    known = f"[e for e in list_zip(item_numbers, event_times) if e[1] <= {highest}]"
+    rows = f"""
+        select * replace (
+            case when {all_known} then item_numbers else [e[1] for e in {known}] end as item_numbers,
+            case when {all_known} then event_times else [e[2] for e in {known}] end as event_times
+        )
+        from files where list_min(item_numbers) <= {highest}
+    """
+    return night.relation_of("training_sequences", history_parts(night), rows)
 
 
 def _load_split(con: duckdb.DuckDBPyConnection, days: set[str], num_subjects: int) -> Sequences:

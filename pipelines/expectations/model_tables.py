@@ -68,9 +68,13 @@ def _item_numbers() -> tuple[Expectation, ...]:
             )
             select used.number, used.num_events, used.subject_id
             from used
-            anti join (select number from metadata_vocabulary where field = 'item') as known using (number)
+            anti join (
+                select number from metadata_vocabulary where field = 'item'
+                union all
+                select number from other_metadata_vocabulary where field = 'item'
+            ) as known using (number)
             """,
-            "every number is the number of an item in metadata_vocabulary",
+            "every number is the number of an item in metadata_vocabulary, whichever night numbered it",
         ),
     )
 

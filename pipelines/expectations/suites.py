@@ -42,7 +42,7 @@ COMPANIONS: Final[dict[str, tuple[str, ...]]] = {
     "items": ("interactions", "previous_items"),
     "item_frequency": ("items",),
     "metadata_vocabulary": ("other_metadata_vocabulary", "former_metadata_vocabulary"),
-    "training_sequences": ("metadata_vocabulary",),
+    "training_sequences": ("metadata_vocabulary", "other_metadata_vocabulary"),
     "recommendations": ("expected_subjects", "items"),
     "related_items": ("items",),
 }

@@ -1,6 +1,7 @@
 """Fixtures for the tests of the pipelines."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from pipelines.engine import connect
 from pipelines.raw import raw_column, read_raw
 from pipelines.settings import Format, Storage
 from tests.pipelines.small_log import Read
+from tests.pipelines.wild_log import run_ranges, wild_settings, write_wild_log
 
 
 @pytest.fixture(scope="module")
@@ -30,3 +32,12 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Read]:
             return [(row[0], row[2]) if row[1] else (row[0], *row[3:]) for row in answer]
 
         yield rows
+
+
+@pytest.fixture(scope="session")
+def wild(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the wild log, with a store whose days were run as one backfill; copy it before changing anything."""
+    folder = tmp_path_factory.mktemp("wild")
+    write_wild_log(folder)
+    run_ranges(wild_settings(folder, "backfill"), [0])
+    return folder

@@ -12,6 +12,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.contracts import CONTRACTS
 from pipelines.log_stages import build_interactions, build_items, build_sessions
 from pipelines.night import Night
 from pipelines.settings import Settings
@@ -47,6 +48,8 @@ BASE: Final[Row] = {
     },
     "nights": {"first": DAY},
 }
+KEPT: Final = ("source_files", "interactions", "quarantine", "item_observations", "sessions", "item_users")
+SNAPSHOTS: Final = ("item_frequency", "interval_uniformity", "item_neighbours")
 _run_numbers = count()
 
 
@@ -138,3 +141,30 @@ def rows_of(store: Store, table: str, *columns: str, **range_: Any) -> list[Any]
 def newest(store: Store, table: str, *columns: str) -> list[Any]:
     """Rows of the newest partition of a table."""
     return rows_of(store, table, *columns, since=store.partitions(table)[-1])
+
+
+def content(store: Store) -> dict[str, Any]:
+    """What the tables say: those that are kept by day whole, snapshots as of the newest night, items by their ids."""
+    vocabulary = rows_of(store, "metadata_vocabulary", "field", "token", "number")
+    ids = {number: token for field, token, number in vocabulary if field == "item"}
+    sequences = rows_of(store, "training_sequences")
+    return {
+        **{table: rows_of(store, table) for table in KEPT},
+        **{table: newest(store, table) for table in SNAPSHOTS},
+        "items": newest(store, "items", "item_id", "title", "is_listed"),
+        "tokens": sorted((field, token) for field, token, _ in vocabulary),
+        "numbers": sorted((field, number) for field, _, number in vocabulary),
+        "training_sequences": [{**row, "item_numbers": [ids[n] for n in row["item_numbers"]]} for row in sequences],
+    }
+
+
+def assert_equal(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """Compare table by table, for a difference of all is hard to read."""
+    assert set(one) == set(other)
+    for table in one:
+        assert one[table] == other[table], table
+
+
+def state(store: Store) -> dict[str, list[tuple[str, str, int, str]]]:
+    """Every published part by its content."""
+    return {name: [(p.partition, p.slice, p.num_rows, p.sha256) for p in store.parts(name)] for name in CONTRACTS}

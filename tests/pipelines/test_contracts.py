@@ -26,8 +26,8 @@ def test_schema_names_and_required_columns_follow_the_columns() -> None:
 def test_all_tables_of_the_pipeline_are_declared() -> None:
     assert set(CONTRACTS) == {
         "source_files", "interactions", "quarantine", "item_observations", "items", "sessions", "item_frequency",
-        "item_users", "interval_uniformity", "item_neighbours", "metadata_vocabulary", "training_sequences", "training_runs", "metrics",
-        "recommendations", "related_items",
+        "item_users", "interval_uniformity", "item_neighbours", "metadata_vocabulary", "training_sequences",
+        "training_runs", "metrics", "recommendations", "related_items",
     }  # fmt: skip
     assert all(name == contract.name for name, contract in CONTRACTS.items())
 

@@ -202,7 +202,7 @@ some_visits = st.lists(
 
 
 @given(some_visits, st.integers(2, 6), st.integers(1, 4))
-@hypothesis_settings(max_examples=40, deadline=None)
+@hypothesis_settings(max_examples=25, deadline=None)
 def test_any_neighbours_are_those_of_dense_matrices(
     runs: KernelRun, visits: list[Any], num_newest: int, num_neighbours: int
 ) -> None:

@@ -321,7 +321,7 @@ def test_another_preset_changes_the_model_version_alone(before: dict[str, str], 
         (WALKS, {"items": ITEMS + "k"}, {"model_version", "data_version"}),
         (WALKS, {"brand": "maker"}, {"model_version", "data_version"}),
     ],
-    ids=["an event", "a file with another event that teaches nothing", "an item no longer listed", "a new item", "a new token"],
+    ids=["an event", "an event that teaches nothing", "an item no longer listed", "a new item", "a new token"],
 )
 def test_data_change_the_versions_of_what_is_made_from_them(
     base: Night,

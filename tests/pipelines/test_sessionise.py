@@ -278,7 +278,7 @@ some_starts, some_zones = st.sampled_from([WINTER, SPRING, AUTUMN]), st.sampled_
 
 
 @given(some_steps, some_rules, some_starts, some_zones, st.randoms(use_true_random=False))
-@hypothesis_settings(max_examples=50, deadline=None)
+@hypothesis_settings(max_examples=40, deadline=None)
 def test_any_events_become_the_sessions_of_a_plain_grouping(
     runs: KernelRun, steps: list[Step], rules: Sessions, start: datetime, zone: str, random: Any
 ) -> None:
@@ -291,7 +291,7 @@ def test_any_events_become_the_sessions_of_a_plain_grouping(
 
 
 @given(st.data(), some_steps.filter(bool), some_rules, some_starts, some_zones)
-@hypothesis_settings(max_examples=30, deadline=None)
+@hypothesis_settings(max_examples=20, deadline=None)
 def test_sessions_of_some_days_follow_from_those_days_and_the_few_around(
     runs: KernelRun, data: st.DataObject, steps: list[Step], rules: Sessions, start: datetime, zone: str
 ) -> None:

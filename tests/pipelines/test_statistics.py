@@ -269,7 +269,7 @@ some_starts, some_zones = st.sampled_from([WINTER, SPRING, AUTUMN]), st.sampled_
 
 
 @given(st.data(), some_steps.filter(bool), some_settings, some_starts, some_zones)
-@hypothesis_settings(max_examples=20, deadline=None)
+@hypothesis_settings(max_examples=14, deadline=None)
 def test_nights_that_go_on_from_a_former_one_equal_all_at_once_and_plain_counting(
     runs: KernelRun, data: st.DataObject, steps: list[Step], settings: Statistics, start: datetime, zone: str
 ) -> None:
@@ -292,7 +292,7 @@ def test_nights_that_go_on_from_a_former_one_equal_all_at_once_and_plain_countin
 
 
 @given(st.data(), some_steps.filter(bool), some_settings, some_zones)
-@hypothesis_settings(max_examples=8, deadline=None)
+@hypothesis_settings(max_examples=5, deadline=None)
 def test_what_happens_after_the_night_changes_no_bit(
     runs: KernelRun, data: st.DataObject, steps: list[Step], settings: Statistics, zone: str
 ) -> None:

@@ -114,7 +114,7 @@ some_starts, some_zones = st.sampled_from([WINTER, SPRING, AUTUMN]), st.sampled_
 
 
 @given(st.data(), some_steps, some_starts, some_zones, st.sampled_from([60, 1320]))
-@hypothesis_settings(max_examples=25, deadline=None)
+@hypothesis_settings(max_examples=14, deadline=None)
 def test_any_days_have_the_events_of_their_days_and_add_up(
     runs: KernelRun, data: st.DataObject, steps: list[Step], start: datetime, zone: str, gap_minutes: float
 ) -> None:

@@ -60,12 +60,21 @@ def sequence_row(subject: str, numbers: list[int], on: int) -> Row:
     }
 
 
+def vocabulary_row(number: int, token: str, field: str = "item", count: int = 1, night: int = 0) -> Row:
+    return {"first_night": day(night), "field": field, "token": token, "number": number, "count": count}
+
+
 def night_with(root: Path, rows: list[Row], **training: int) -> Night:
-    """The night of day 5 of a store that holds the rows, and empty files of the other days before day 8."""
+    """The night of day 5 of a store that holds the rows, and empty files of the other days before day 8.
+
+    Items have numbers up to 9; a later night gave 10 and 11 to others.
+    """
     found = Night(shop_settings(training=training), Store(root), day(5), day(5), "run")
     publish(
         found, "training_sequences", {day(n): [row for row in rows if row["event_date"] == day(n)] for n in range(8)}
     )
+    numbered = [vocabulary_row(number, str(number), night=0 if number < 10 else 6) for number in range(2, 12)]
+    publish(found, "metadata_vocabulary", {day(0): numbered[:8], day(6): numbered[8:]})
     return found
 
 
@@ -219,6 +228,21 @@ def test_days_after_the_night_are_not_read(tmp_path: Path) -> None:
     assert lists_of(data.test) == [[2, 3]]
 
 
+def test_an_item_that_a_later_night_was_the_first_to_number_is_left_out(tmp_path: Path) -> None:
+    rows = [
+        sequence_row("ann", [10, 5, 10, 4, 11], 1),
+        sequence_row("bob", [11, 10], 1),
+        sequence_row("ann", [9], 4),
+        sequence_row("bob", [10, 3], 5),
+    ]
+    data = load_training_data(night_with(tmp_path, rows))
+    assert (lists_of(data.train), lists_of(data.validation), lists_of(data.test)) == (
+        [[5, 4], []], [[9], []], [[], [3]],
+    )  # fmt: skip
+    noon = int(datetime(2026, 3, 2, 12, tzinfo=UTC).timestamp())
+    assert data.train.times.tolist() == [noon + 60, noon + 180]
+
+
 def test_days_before_the_window_are_not_read(tmp_path: Path) -> None:
     rows = [sequence_row("ann", [number + 2], number) for number in range(6)] + [sequence_row("old", [9], 2)]
     assert lists_of(load_training_data(night_with(tmp_path, rows, window_days=3)).everything) == [[5, 6, 7]]
@@ -263,10 +287,6 @@ def test_a_night_without_sequences_has_no_subjects(tmp_path: Path) -> None:
     assert isinstance(data, TrainingData)
     assert (len(data.is_user), len(data.everything)) == (0, 0)
     assert data.is_user.dtype == np.bool_
-
-
-def vocabulary_row(number: int, token: str, field: str = "item", count: int = 1, night: int = 0) -> Row:
-    return {"first_night": day(night), "field": field, "token": token, "number": number, "count": count}
 
 
 def item_row(name: str, *, is_listed: bool) -> Row:

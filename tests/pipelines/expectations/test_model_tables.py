@@ -44,6 +44,13 @@ def test_rounding_does_not_push_a_value_out_of_its_interval(tables: Tables, judg
     assert judge("metrics", tables) == set()
 
 
+def test_a_number_that_another_night_gave_is_known(tables: Tables, judge: Judge) -> None:
+    tables["training_sequences"][1].update(item_numbers=[3])
+    assert judge("training_sequences", tables) == set()
+    tables["other_metadata_vocabulary"][1].update(field="brand")
+    assert judge("training_sequences", tables) == {"item_numbers_are_in_the_vocabulary"}
+
+
 def test_a_number_of_another_field_is_no_item(tables: Tables, judge: Judge) -> None:
     tables["metadata_vocabulary"][1].update(field="brand")
     assert judge("training_sequences", tables) == {"item_numbers_are_in_the_vocabulary"}

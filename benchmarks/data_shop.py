@@ -1,0 +1,170 @@
+"""What ``benchmarks.data`` measures on: the logs of a sample shop, and stores that hold the tables made of them.
+
+A folder has ``shop/`` with the logs and catalogues of all days, and for each length of history ``store-00010/``, whose
+tables the real stages built in one backfill. Both are made once. A measurement works in a clone of a store: the same
+files under hard links, and a manifest of its own.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pipelines.ingest import LOG_SLICE
+from pipelines.log_stages import build_interactions, build_items, build_sessions
+from pipelines.night import Night
+from pipelines.sample_shop import SampleShop, write_day, write_shop
+from pipelines.sample_shop_files import path_of
+from pipelines.settings import Settings
+from pipelines.statistics_stages import (
+    build_interval_uniformity,
+    build_item_frequency,
+    build_item_neighbours,
+    build_metadata_vocabulary,
+    build_training_sequences,
+)
+from pipelines.store import Store, Write
+
+Build = Callable[[Night], list[Write]]
+Engine = Literal["local", "beam"]
+
+STAGES: Final[dict[str, Build]] = {
+    "interactions": build_interactions,
+    "items": build_items,
+    "sessions": build_sessions,
+    "item_frequency": build_item_frequency,
+    "interval_uniformity": build_interval_uniformity,
+    "item_neighbours": build_item_neighbours,
+    "metadata_vocabulary": build_metadata_vocabulary,
+    "training_sequences": build_training_sequences,
+}
+"""The data stages of a night, in order."""
+
+KERNELS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+    "ingest": ("interactions", ("interactions", "quarantine", "item_observations", "source_files")),
+    "sessions": ("sessions", ("sessions",)),
+    "item_frequency": ("item_frequency", ("item_frequency", "item_users")),
+    "interval_uniformity": ("interval_uniformity", ("interval_uniformity",)),
+    "metadata_vocabulary": ("metadata_vocabulary", ("metadata_vocabulary",)),
+    "training_sequences": ("training_sequences", ("training_sequences",)),
+    "item_neighbours": ("item_neighbours", ("item_neighbours",)),
+}
+"""What is measured over all of history: the stage that makes it, and its tables."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A sample shop and the folder of its logs and stores; a history of D days is its first D days."""
+
+    folder: Path
+    shop: SampleShop
+
+    def settings(self, engine: Engine = "local", beam: dict[str, Any] | None = None) -> Settings:
+        """Settings as in ``configs/sample_shop.toml``; a Beam worker has 400 MB, of which a machine has several."""
+        memory_limit = "2GB" if engine == "local" else "400MB"
+        return Settings.model_validate(
+            _SETTINGS
+            | {
+                "folder": self.folder / "shop",
+                "nights": {"first": self.shop.first_day},
+                "engine": engine,
+                "beam": {"buckets": 16, **(beam or {"options": {"direct_num_workers": 1}})},
+                "store": {"memory_limit": memory_limit, "threads": 2},
+            }
+        )
+
+    def days(self, num_days: int) -> list[date]:
+        """The days of a history."""
+        return [self.shop.first_day + timedelta(days=n) for n in range(num_days)]
+
+    def raw_file(self, kind: str, day: date) -> Path:
+        """Where the ``events`` or the ``catalogue`` of a day lie."""
+        return path_of(self.shop, self.folder / "shop", kind, day)
+
+    def night(self, store: Store, settings: Settings, num_days: int) -> Night:
+        """The backfill of a history."""
+        first, *_, last = [*self.days(num_days)[:1], *self.days(num_days)]
+        return Night(settings, store, first, last, "measured", store.version())
+
+    def prepare(self, num_days: int, say: Callable[[str], None] = print) -> None:
+        """Write the logs of a history and of the day after it, and build its store, unless they are there."""
+        self._write_logs(num_days + 1, say)
+        if self._root(num_days).exists():
+            return
+        partial = self.folder / f"partial-{num_days:05}"
+        shutil.rmtree(partial, ignore_errors=True)
+        store = Store(partial)
+        for name, build in STAGES.items():
+            say(f"{num_days} days: {name}")
+            store.publish(build(self.night(store, self.settings(), num_days)))
+        shutil.rmtree(store.scratch, ignore_errors=True)
+        partial.rename(self._root(num_days))
+
+    def _write_logs(self, num_days: int, say: Callable[[str], None]) -> None:
+        missing = [day for day in self.days(num_days) if not self.raw_file("events", day).exists()]
+        if len(missing) == num_days:
+            say(f"logs of {num_days} days")
+            write_shop(self.shop.model_copy(update={"num_days": num_days}), self.folder / "shop")
+            return
+        for day in missing:
+            say(f"log of {day}")
+            write_day(self.shop, self.folder / "shop", day)
+
+    def _root(self, num_days: int) -> Path:
+        return self.folder / f"store-{num_days:05}"
+
+    def store(self, num_days: int) -> Store:
+        """The store of a history; nobody writes to it."""
+        return Store(self._root(num_days))
+
+    @contextmanager
+    def clone(self, num_days: int, without: Sequence[str] = ()) -> Iterator[Store]:
+        """A store that holds the same tables, but for those that it is ``without``; it is removed at the end."""
+        root = self.folder / f"clone-{num_days:05}-{os.getpid()}"
+        try:
+            shutil.copytree(self._root(num_days), root, copy_function=os.link)
+            store = Store(root)
+            if without:
+                store.publish([Write(table, ()) for table in without])
+            yield store
+        finally:
+            shutil.rmtree(root, ignore_errors=True)
+
+
+def published(store: Store, table: str) -> list[str]:
+    """Paths of a table's files; of ``quarantine``, what the logs brought and not the catalogue."""
+    return store.paths(store.parts(table, slices=[LOG_SLICE] if table == "quarantine" else ()))
+
+
+_SETTINGS: Final[dict[str, Any]] = {
+    "events": {
+        "path": "logs/events-{day}.jsonl",
+        "format": "json",
+        "columns": {"user": "user", "session": "session", "item": "item", "time": "time", "event_type": "event"},
+        "identical_rows": "quarantine",
+        "event_types": [
+            {"name": "view", "weight": 1},
+            {"name": "cart", "weight": 2},
+            {"name": "purchase", "weight": 3},
+        ],
+    },
+    "catalogue": {
+        "path": "catalogue/catalogue-{day}.jsonl",
+        "format": "json",
+        "columns": {
+            "id": "id",
+            "title": "title",
+            "description": "description",
+            "category": "category",
+            "brand": "brand",
+            "price": "price",
+            "attributes": {"colour": "attributes.colour", "material": "attributes.material"},
+        },
+    },
+    "training": {"models": {"popular": "tiny"}},
+    "recommendations": {"serve": "popular"},
+}
