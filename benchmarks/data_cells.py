@@ -7,14 +7,12 @@ compilation of the neighbours' inner loop, which a machine does once.
 """
 
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -28,8 +26,8 @@ from pipelines.night import Night
 from pipelines.pair_sums import most_similar
 from pipelines.sample_shop import SampleShop
 from pipelines.settings import Settings
-from pipelines.store import Store
 
+Files = Mapping[str, Sequence[Path]]
 Engine = Literal["local", "duckdb", "polars", "beam", "dask1", "dask2"]
 
 LACKS: Final[dict[tuple[str, str], tuple[str, ...]]] = {("polars", "sessions"): ("session_id",)}
@@ -47,22 +45,27 @@ class Cost(BaseModel):
 
 
 class Job(BaseModel):
-    """One measurement: a kernel in an engine, or without a kernel the night after the history."""
+    """One measurement: a kernel in an engine, or without a kernel the night after the history.
+
+    All that it writes goes to ``work``, an empty folder below ``folder``, for whoever gave the job to remove.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     folder: Path
+    work: Path
     shop: SampleShop
     num_days: int
     kernel: str = ""
     engine: Engine = "local"
     check: bool = False
+    buckets: int = 16
     report: Path = Path()
 
     @property
     def workload(self) -> Workload:
         """The data to work on."""
-        return Workload(self.folder, self.shop)
+        return Workload(self.folder, self.shop, self.buckets)
 
 
 class CellReport(BaseModel):
@@ -88,40 +91,43 @@ def main(text: str) -> None:
 
 def run_cell(job: Job) -> CellReport:
     """Compute a kernel over the whole history; if it is to be checked, compare its rows with the published ones."""
-    tables = KERNELS[job.kernel][1]
-    with _computed(job) as (cost, files):
-        num_bytes = sum(path.stat().st_size for paths in files.values() for path in paths)
-        store, lacks = job.workload.store(job.num_days), LACKS.get((job.engine, job.kernel), ())
-        unlike = [difference(t, files[t], published(store, t), lacks) for t in tables] if job.check else []
+    cost, files = _by_peer(job) if job.engine in ("duckdb", "polars") else _by_stage(job)
+    num_bytes = sum(path.stat().st_size for paths in files.values() for path in paths)
+    store, lacks = job.workload.store(job.num_days), LACKS.get((job.engine, job.kernel), ())
+    unlike = [difference(table, files[table], published(store, table), lacks) for table in files] if job.check else []
     return CellReport(cost=cost, num_bytes=num_bytes, wrong="; ".join(filter(None, unlike)))
 
 
-@contextmanager
-def _computed(job: Job) -> Iterator[tuple[Cost, dict[str, Sequence[Path]]]]:
-    """The cost of a kernel and the files it wrote, by table; they are removed at the end."""
-    workload = job.workload
-    if job.engine in ("duckdb", "polars"):
-        peer = import_module(f"benchmarks.data_peers_{job.engine}")
-        with TemporaryDirectory(prefix="peer-", dir=job.folder) as output:
-            inputs = Inputs.of(workload, job.kernel, job.num_days, Path(output))
-            with _measured() as costs:
-                peer.run(job.kernel, inputs)
-            yield costs[0], {table: sorted(Path(output, table).glob("*")) for table in KERNELS[job.kernel][1]}
-        return
+def _by_peer(job: Job) -> tuple[Cost, Files]:
+    """What a peer costs, and the files of each table."""
+    peer = import_module(f"benchmarks.data_peers_{job.engine}")
+    inputs = Inputs.of(job.workload, job.kernel, job.num_days, job.work)
+    with _measured() as costs:
+        peer.run(job.kernel, inputs)
+    return costs[0], {table: sorted((job.work / table).glob("*.parquet")) for table in KERNELS[job.kernel][1]}
+
+
+def _by_stage(job: Job) -> tuple[Cost, Files]:
+    """What a stage costs as a backfill into a store that has not its tables, and the files of each table."""
     stage, tables = KERNELS[job.kernel]
-    with workload.clone(job.num_days, tables) as store, _settings(job) as settings:
-        night = workload.night(store, settings, job.num_days)
+    store = job.workload.clone(job.num_days, job.work / "clone", tables)
+    with _settings(job) as settings:
+        night = job.workload.night(store, settings, job.num_days)
         _compile()
         with _measured() as costs:
             writes = STAGES[stage](night)
-        yield costs[0], {write.table: [Path(path) for path in store.paths(write.parts)] for write in writes}
+    return costs[0], {write.table: [Path(path) for path in store.paths(write.parts)] for write in writes}
 
 
 @contextmanager
 def _settings(job: Job) -> Iterator[Settings]:
     """The settings of our engines; a Dask cluster of as many processes as the engine's name says lives with them."""
-    if not job.engine.startswith("dask"):
-        yield job.workload.settings("beam" if job.engine == "beam" else "local")
+    if job.engine == "local":
+        yield job.workload.settings()
+        return
+    import_module("pipelines.beam_engine")
+    if job.engine == "beam":
+        yield job.workload.settings("beam")
         return
     from dask.distributed import LocalCluster
 
@@ -154,13 +160,13 @@ def run_night(job: Job) -> NightReport:
     workload = job.workload
     _compile()
     stages = {}
-    with workload.clone(job.num_days) as store:
-        day = workload.days(job.num_days)[-1] + timedelta(days=1)
-        for name, build in STAGES.items():
-            night = Night(workload.settings(), store, day, day, "night", store.version())
-            with _measured() as costs:
-                store.publish(build(night), seen=night.seen, run=night.run_id)
-            stages[name] = costs[0]
+    store = workload.clone(job.num_days, job.work / "clone")
+    day = workload.days(job.num_days)[-1] + timedelta(days=1)
+    for name, build in STAGES.items():
+        night = Night(workload.settings(), store, day, day, "night", store.version())
+        with _measured() as costs:
+            store.publish(build(night), seen=night.seen, run=night.run_id)
+        stages[name] = costs[0]
     return NightReport(stages=stages)
 
 

@@ -12,6 +12,8 @@ import duckdb
 
 from benchmarks.data_inputs import Inputs
 from pipelines.engine import connect, quote, quote_path
+from pipelines.neighbours import NUM_CANDIDATES
+from pipelines.sessionise import gap_us
 
 Peer = Callable[[duckdb.DuckDBPyConnection, Inputs], None]
 
@@ -35,7 +37,9 @@ def _ingest(con: duckdb.DuckDBPyConnection, inputs: Inputs) -> None:
     catalogues = " union all ".join(
         f"select id, {quote(day)}::date as day from read_json({quote(path)})" for day, path in inputs.catalogues.items()
     )
-    con.execute(f"create temp table known as select id as item_id, min(day) as known_from from ({catalogues}) group by 1")
+    con.execute(
+        f"create temp table known as select id as item_id, min(day) as known_from from ({catalogues}) group by 1"
+    )
     for day, path in inputs.logs.items():
         con.execute(_judged(inputs, path, str(day)))
         for table, select in _INGESTED.items():
@@ -110,43 +114,34 @@ _INGESTED: Final = {
 
 def _sessions(con: duckdb.DuckDBPyConnection, inputs: Inputs) -> None:
     rules = inputs.settings.sessions
-    _write(
-        con,
-        inputs,
-        "sessions",
-        f"""
+    gap = f"to_microseconds({gap_us(rules)})"
+    select = f"""
         with timed as (
-            select *, lag(event_date) over visits as former_date,
-                coalesce(event_time > lag(event_time) over visits + to_minutes({rules.gap_minutes:.0f}), true) as is_start
+            select *, row_number() over visits as n, lag(event_date) over visits as former_date,
+                coalesce(event_time > lag(event_time) over visits + {gap}, true) as is_start
             from {_files(inputs.paths["interactions"])}
             window visits as (partition by user_id, source_session order by event_time, source_file, source_row)
         ), dated as (
             select *, max(case when is_start then event_date end) over visits as chain_date from timed
-            window visits as (partition by user_id, source_session order by event_time, source_file, source_row)
-        ), numbered as (
-            select *, sum((is_start or (event_date > former_date and event_date > chain_date + 1))::int) over visits
-                as visit
-            from dated
-            window visits as (partition by user_id, source_session order by event_time, source_file, source_row)
+            window visits as (partition by user_id, source_session order by n)
+        ), started as (
+            select *, max(
+                case when is_start or (event_date > former_date and event_date > chain_date + 1) then n end
+            ) over visits as start
+            from dated window visits as (partition by user_id, source_session order by n)
         ), gathered as (
-            select user_id, source_session, list(
-                {{'item': item_id, 'time': event_time, 'type': event_type, 'date': event_date}}
-                order by event_time, source_file, source_row
-            ) as events
-            from numbered group by user_id, source_session, visit
-        ), cut as (
-            select user_id, source_session, piece,
-                events[piece * {rules.max_events} + 1:(piece + 1) * {rules.max_events}] as events
-            from (select *, unnest(range((len(events) - 1) // {rules.max_events} + 1)) as piece from gathered)
+            select user_id, source_session, (n - start) // {rules.max_events} as piece,
+                min(event_date) as session_date, min(event_time) as started_at, max(event_time) as ended_at,
+                count(*)::int as num_events, list(item_id order by n) as item_ids,
+                list(event_time order by n) as event_times, list(event_type order by n) as event_types
+            from started group by user_id, source_session, start, piece
         )
-        select events[1]['date'] as session_date, events[1]['time'] as started_at, md5(to_json(
+        select * exclude (piece), md5(to_json(
                 [user_id, source_session, epoch_us(started_at)::varchar] || if(piece = 0, [], [piece::varchar])
-            )::varchar) as session_id, user_id, source_session,
-            events[-1]['time'] as ended_at, len(events)::int as num_events, [e.item for e in events] as item_ids,
-            [e.time for e in events] as event_times, [e.type for e in events] as event_types
-        from cut
-        """,
-    )
+            )::varchar) as session_id
+        from gathered
+    """
+    _write(con, inputs, "sessions", select)
 
 
 def _events(inputs: Inputs) -> str:
@@ -278,40 +273,46 @@ def _training_sequences(con: duckdb.DuckDBPyConnection, inputs: Inputs) -> None:
 def _item_neighbours(con: duckdb.DuckDBPyConnection, inputs: Inputs) -> None:
     rules = inputs.settings.statistics
     select = f"""
-        with touches as (
-            select {_SUBJECT}, item_id, max(epoch_us(event_time)) // 1_000_000 as time_s
-            from ({_events(inputs)}) where event_time::date >= {quote(inputs.window_first)}::date
-            group by subject_type, subject_id, item_id
-            qualify row_number() over (partition by subject_type, subject_id order by time_s desc, item_id)
+        with numbered as (
+            select item_id, coalesce(gap_variance_s2, 0) as variance,
+                row_number() over (order by item_id)::int as item
+            from {_files(inputs.paths["item_frequency"])}
+        ), touches as (
+            select {_SUBJECT}, item, max(epoch_us(event_time)) // 1_000_000 as time_s
+            from ({_events(inputs)}) join numbered using (item_id)
+            where event_time::date >= {quote(inputs.window_first)}::date
+            group by subject_type, subject_id, item
+            qualify row_number() over (partition by subject_type, subject_id order by time_s desc, item)
                 <= {rules.max_neighbour_items}
         ), weighted as materialized (
             select *, round(1e9 / ln(1 + count(*) over (partition by subject_type, subject_id)))::bigint as weight
             from touches
         ), items as (
-            select item_id, count(*) as num_touches, any_value(coalesce(gap_variance_s2, 0)) as variance
-            from weighted join {_files(inputs.paths["item_frequency"])} using (item_id) group by item_id
+            select item, any_value(item_id) as item_id, any_value(variance) as variance, count(*) as num_touches
+            from weighted join numbered using (item) group by item
         ), halves as (
-            select a.item_id as a, b.item_id as b, count(*) as num_subjects, sum(a.weight)::bigint as weight,
+            select a.item as a, b.item as b, count(*) as num_subjects, sum(a.weight)::bigint as weight,
                 sum(abs(a.time_s - b.time_s))::bigint as gap_s
             from weighted as a join weighted as b
-                on a.subject_type = b.subject_type and a.subject_id = b.subject_id and a.item_id < b.item_id
-            group by a.item_id, b.item_id
+                on a.subject_type = b.subject_type and a.subject_id = b.subject_id and a.item < b.item
+            group by a.item, b.item
         ), pairs as (
             select * from halves
             union all
             select b, a, num_subjects, weight, gap_s from halves
         ), candidates as (
-            select a as item_id, b as neighbour_id, num_subjects, gap_s / num_subjects as mean_gap_s, ib.variance,
+            select a, b, num_subjects, gap_s / num_subjects as mean_gap_s,
                 weight / 1e9 / sqrt(ia.num_touches::double * ib.num_touches) as similarity
-            from pairs join items as ia on a = ia.item_id join items as ib on b = ib.item_id
-            qualify row_number() over (partition by a order by similarity desc, b) <= 50
+            from pairs join items as ia on a = ia.item join items as ib on b = ib.item
+            qualify row_number() over (partition by a order by similarity desc, b) <= {NUM_CANDIDATES}
         ), scored as (
-            select *, 0.4 * similarity / (1 + similarity) + 0.8 / (1 + ln(1 + mean_gap_s))
-                + 0.5 / (1 + ln(1 + variance)) as score
-            from candidates
+            select a, b, ia.item_id, ib.item_id as neighbour_id, num_subjects, mean_gap_s, similarity,
+                0.4 * similarity / (1 + similarity) + 0.8 / (1 + ln(1 + mean_gap_s))
+                    + 0.5 / (1 + ln(1 + ib.variance)) as score
+            from candidates join items as ia on a = ia.item join items as ib on b = ib.item
         )
-        select {quote(inputs.last)}::date as as_of_date, * exclude (variance),
-            row_number() over (partition by item_id order by score desc, neighbour_id) as rank
+        select {quote(inputs.last)}::date as as_of_date, * exclude (a, b),
+            row_number() over (partition by a order by score desc, b) as rank
         from scored qualify rank <= {rules.num_neighbours}
     """
     _write(con, inputs, "item_neighbours", select)

@@ -6,7 +6,7 @@ log is Python's.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,7 @@ from typing import Final
 import polars as pl
 
 from benchmarks.data_inputs import Inputs
+from pipelines.neighbours import NUM_CANDIDATES
 from pipelines.settings import Settings
 
 Peer = Callable[[Inputs], None]
@@ -32,7 +33,10 @@ def _write(inputs: Inputs, table: str, rows: pl.LazyFrame) -> None:
 
 def _ingest(inputs: Inputs) -> None:
     known = pl.concat(
-        [pl.scan_ndjson(path, schema={"id": pl.String}).with_columns(day=day) for day, path in inputs.catalogues.items()]
+        [
+            pl.scan_ndjson(path, schema={"id": pl.String}).with_columns(day=day)
+            for day, path in inputs.catalogues.items()
+        ]
     )
     known_from = known.group_by(item_id="id").agg(known_from=pl.col("day").min()).collect(engine="streaming").lazy()
     for day, path in inputs.logs.items():
@@ -243,7 +247,9 @@ def _interval_uniformity(inputs: Inputs) -> None:
 def _metadata_vocabulary(inputs: Inputs) -> None:
     items = pl.scan_parquet(inputs.paths["items"])
     words = pl.col("title").str.to_lowercase().str.extract_all(r"[\p{L}\p{N}]+").list.unique()
-    attributes = items.select(entry="attributes").explode("entry").unnest("entry").explode("value")
+    attributes = (
+        items.select(entry=pl.col("attributes").map.entries()).explode("entry").unnest("entry").explode("value")
+    )
     tokens = pl.concat(
         [
             _tokens(items, "item", pl.col("item_id")),
@@ -308,7 +314,7 @@ def _item_neighbours(inputs: Inputs) -> None:
         .join(counts.select(item_b="item", num_b="num"), on="item_b")
         .with_columns(similarity=similarity, mean_gap_s=pl.col("gap") / pl.col("num_subjects")),
         "similarity",
-        50,
+        NUM_CANDIDATES,
     )
     score = (
         0.4 * pl.col("similarity") / (1 + pl.col("similarity"))

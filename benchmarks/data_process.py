@@ -69,18 +69,20 @@ def run_fresh(module: str, job: Mapping[str, Any], limits: Limits, environment: 
 def _watch(process: subprocess.Popen[bytes], limits: Limits, started: float) -> tuple[str, float]:
     """Wait for the end of a process, or end it beyond the limits; return the limit that it broke, and its peak."""
     peak, status = 0.0, ""
-    while process.poll() is None and not status:
-        held = _held_mib(process.pid)
-        peak = max(peak, held)
-        if held > limits.mib:
-            status = "out of memory"
-        elif time.monotonic() - started > limits.seconds:
-            status = "time limit"
-        else:
-            time.sleep(EVERY_S)
-    with suppress(ProcessLookupError):  # a session of its own: this ends what it started, too
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    try:
+        while process.poll() is None and not status:
+            held = _held_mib(process.pid)
+            peak = max(peak, held)
+            if held > limits.mib:
+                status = "out of memory"
+            elif time.monotonic() - started > limits.seconds:
+                status = "time limit"
+            else:
+                time.sleep(EVERY_S)
+    finally:
+        with suppress(ProcessLookupError):  # a session of its own: this ends what it started, too
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     return status, peak
 
 

@@ -7,8 +7,7 @@ files under hard links, and a manifest of its own.
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -58,10 +57,14 @@ KERNELS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
 
 @dataclass(frozen=True)
 class Workload:
-    """A sample shop and the folder of its logs and stores; a history of D days is its first D days."""
+    """A sample shop and the folder of its logs and stores; a history of D days is its first D days.
+
+    ``buckets`` are Beam's.
+    """
 
     folder: Path
     shop: SampleShop
+    buckets: int = 16
 
     def settings(self, engine: Engine = "local", beam: dict[str, Any] | None = None) -> Settings:
         """Settings as in ``configs/sample_shop.toml``; a Beam worker has 400 MB, of which a machine has several."""
@@ -72,7 +75,7 @@ class Workload:
                 "folder": self.folder / "shop",
                 "nights": {"first": self.shop.first_day},
                 "engine": engine,
-                "beam": {"buckets": 16, **(beam or {"options": {"direct_num_workers": 1}})},
+                "beam": {"buckets": self.buckets, **(beam or {"options": {"direct_num_workers": 1}})},
                 "store": {"memory_limit": memory_limit, "threads": 2},
             }
         )
@@ -121,18 +124,13 @@ class Workload:
         """The store of a history; nobody writes to it."""
         return Store(self._root(num_days))
 
-    @contextmanager
-    def clone(self, num_days: int, without: Sequence[str] = ()) -> Iterator[Store]:
-        """A store that holds the same tables, but for those that it is ``without``; it is removed at the end."""
-        root = self.folder / f"clone-{num_days:05}-{os.getpid()}"
-        try:
-            shutil.copytree(self._root(num_days), root, copy_function=os.link)
-            store = Store(root)
-            if without:
-                store.publish([Write(table, ()) for table in without])
-            yield store
-        finally:
-            shutil.rmtree(root, ignore_errors=True)
+    def clone(self, num_days: int, root: Path, without: Sequence[str] = ()) -> Store:
+        """A store at ``root``, on the same disk, with the same tables, but for those that it is ``without``."""
+        shutil.copytree(self._root(num_days), root, copy_function=os.link)
+        store = Store(root)
+        if without:
+            store.publish([Write(table, ()) for table in without])
+        return store
 
 
 def published(store: Store, table: str) -> list[str]:

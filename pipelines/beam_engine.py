@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipelines.beam_buckets import BucketFile, Job, fresh_name, require_each_once, run_bucket, split_shard
-from pipelines.beam_pipeline import infer, run_chain, telling
+from pipelines.beam_pipeline import run_chain, telling
 from pipelines.beam_quietly import beam
 from pipelines.beam_shards import Shard, plan_shards
 from pipelines.errors import InputError
@@ -113,6 +113,8 @@ def _chain(job: Job, shards: beam.PCollection) -> beam.PCollection:
     pieces = shards | "split" >> beam.FlatMap(telling(job.scratch, partial(split_shard, job)))
     buckets = pieces | "by bucket" >> beam.GroupByKey()
     if job.step.load is not None:
+        from pipelines.beam_inference import infer  # takes seconds to import, and other workers need it not
+
         load, run = telling(job.scratch, job.step.load), telling(job.scratch, partial(run_bucket, job))
         return infer(buckets, load, run)
     return buckets | "run" >> beam.Map(telling(job.scratch, partial(run_bucket, job, job.step.fold)))

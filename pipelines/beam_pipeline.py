@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from pipelines.beam_quietly import ModelHandler, PipelineOptions, RunInference, beam
+from pipelines.beam_quietly import PipelineOptions, beam
 from pipelines.beam_runner import is_dask, open_runner, pipeline_flags
 from pipelines.errors import InputError
 from pipelines.settings import Beam
@@ -91,28 +91,3 @@ def _write_answer(path: str, keyed: tuple[int, Iterable[Any]]) -> None:
     written = target.with_name(f".{target.name}.{uuid4().hex}")
     written.write_bytes(pickle.dumps(list(keyed[1])))
     written.replace(target)
-
-
-class Inference(ModelHandler[Any, Any, Any]):
-    """Lets ``RunInference`` load something once in each worker process, and call a function with it and one value."""
-
-    def __init__(self, load: Callable[[], Any], function: Callable[[Any, Any], Any]) -> None:
-        super().__init__()
-        self._load, self._function = load, function
-
-    def load_model(self) -> Any:
-        """Load it."""
-        return self._load()
-
-    def run_inference(self, batch: Sequence[Any], model: Any, inference_args: dict[str, Any] | None = None) -> Any:
-        """Call the function with the model and each value."""
-        return [self._function(model, value) for value in batch]
-
-    def batch_elements_kwargs(self) -> dict[str, int]:
-        """One value at a time: each is a bucket, and large."""
-        return {"min_batch_size": 1, "max_batch_size": 1}
-
-
-def infer(values: beam.PCollection, load: Callable[[], Any], function: Callable[[Any, Any], Any]) -> beam.PCollection:
-    """Map values by a function that gets a loaded model first."""
-    return values | "rank" >> RunInference(Inference(load, function))

@@ -5,13 +5,14 @@ import socket
 from typing import Any, Final
 
 from models.suggestion import suggestion
-from pipelines.beam_quietly import create_runner
+from pipelines.beam_quietly import create_runner, quiet_workers
 from pipelines.errors import InputError
 from pipelines.settings import Beam
 
 DASK: Final = "DaskRunner"
+FN_API: Final = "FnApiRunner"
 RUNNERS: Final = {
-    "FnApiRunner": "apache_beam.runners.portability.fn_api_runner.FnApiRunner",
+    FN_API: "apache_beam.runners.portability.fn_api_runner.FnApiRunner",
     DASK: "apache_beam.runners.dask.dask_runner.DaskRunner",
     "PortableRunner": "apache_beam.runners.portability.portable_runner.PortableRunner",
     "FlinkRunner": "apache_beam.runners.portability.flink_runner.FlinkRunner",
@@ -27,13 +28,18 @@ def is_dask(settings: Beam) -> bool:
     return settings.runner.rpartition(".")[2] == DASK
 
 
+def _has_processes(settings: Beam) -> bool:
+    return settings.runner == FN_API and settings.options.get("direct_running_mode") == "multi_processing"
+
+
 def pipeline_flags(settings: Beam, num_values: int) -> list[str]:
     """Flags of a pipeline.
 
     Dask gets a partition for each value, for it would put up to 128 of them into one task. A job server gets a week:
     Beam means its limit for single requests, but breaks off a job that runs longer.
     """
-    flags = [flag for name, value in settings.options.items() for flag in _flags(name, value)]
+    own = {"direct_running_mode"} if _has_processes(settings) else set()  # see ``open_runner``
+    flags = [flag for name, value in settings.options.items() if name not in own for flag in _flags(name, value)]
     if is_dask(settings) and not {"dask_npartitions", "dask_partition_size"} & set(settings.options):
         flags.append(f"--dask_npartitions={max(num_values, 1)}")
     if "job_endpoint" in settings.options and "job_server_timeout" not in settings.options:
@@ -51,7 +57,9 @@ def open_runner(settings: Beam) -> Any:
     """The runner of the settings. Raises ``InputError`` if there is none, or nobody answers at its address."""
     name = settings.runner
     try:
-        runner = create_runner(RUNNERS.get(name, name))
+        runner: Any = create_runner(RUNNERS.get(name, name))
+        if _has_processes(settings):
+            runner = type(runner)(default_environment=quiet_workers())
     except (AttributeError, ImportError, ValueError) as error:
         raise InputError(
             "there is no such Beam runner",

@@ -50,14 +50,16 @@ _EMPTY_JUDGED: Final = """
     )
 """
 
+# Few rows repeat: their hashes are found first, and only they are compared and numbered.
 _REJECT_IDENTICAL: Final = """
-    create or replace temp table judged as
-    select * replace (
-        case when reason is null and row_number() over (
-            partition by raw_row, reason is null order by source_file, source_row
-        ) > 1 then 'identical_row' else reason end as reason
-    )
-    from judged
+    update judged set reason = 'identical_row'
+    from (
+        select rowid as place, row_number() over (partition by raw_row order by source_file, source_row) as n
+        from judged where reason is null and hash(raw_row) in (
+            select hash(raw_row) from judged where reason is null group by hash(raw_row) having count(*) > 1
+        )
+    ) as repeated
+    where judged.rowid = place and n > 1
 """
 
 

@@ -25,7 +25,7 @@ def changes(column: pa.ChunkedArray | pa.Array) -> Bools:
         pc.not_equal(later, former),
         pc.xor(pc.is_valid(later), pc.is_valid(former)),
     )
-    return np.concatenate([[True], pc.fill_null(differs, True).to_numpy(zero_copy_only=False)])
+    return np.concatenate([[True], differs.to_numpy(zero_copy_only=False)])
 
 
 def starts_of(rows: pa.Table, *columns: str) -> Bools:

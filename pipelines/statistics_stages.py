@@ -24,6 +24,8 @@ def build_item_frequency(night: Night) -> list[Write]:
     shaped_by = _shaped_by(night)
     former = _still_good(night, "item_frequency", shaped_by)
     met = [part for part in night.store.parts("item_users") if former and part.partition <= former[0].partition]
+    if not all(part.slice.startswith(shaped_by) for part in met):  # other rules were tried since, and taken back
+        former, met = [], []
     num_former = len(met)
     new_days: list[date] = []
     for days in _days_since(night, former):

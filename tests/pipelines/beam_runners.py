@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from functools import partial
@@ -24,7 +24,7 @@ from pipelines.kernel import Fold
 from pipelines.night import Night
 from pipelines.scoring import build_recommendations, build_related_items
 from pipelines.settings import Settings
-from pipelines.store import RUNS, Store, Write
+from pipelines.store import Store, Write
 from pipelines.training import train_model
 from tests.pipelines.small_log import STAGES, at, day, event, put_log, rows_of, settings_of
 
@@ -77,13 +77,12 @@ def job_service() -> Iterator[dict[str, Any]]:
 
 def shop(folder: Path, **sections: Any) -> Settings:
     """Settings of the shop in a folder."""
-    models = {"popular": "tiny", "markov": "tiny"}
     return settings_of(
         folder,
         **{
             "sessions": {"gap_minutes": 60},
             "statistics": {"num_neighbours": 3, "min_token_items": 1},
-            "training": {"models": models},
+            "training": {"models": {"markov": "tiny"}},
             "recommendations": {"serve": "markov", "k": 4, "related_k": 3},
             "store": {"memory_limit": "500MB"},
             **sections,
@@ -137,20 +136,10 @@ def tables(store: Store) -> dict[str, Counter[str]]:
     """The rows of every table, in no order, to the last bit; without what a clock said."""
     found = {}
     for table in CONTRACTS:
+        store.fetch_all(store.parts(table))
         rows = [{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(store, table)]
         found[table] = Counter(map(repr, rows))
     return found
-
-
-def unpublished(store: Store, ignored: Sequence[str] = ("known_items",)) -> list[str]:
-    """Files that lie in run folders or scratch, and belong to no published part."""
-    published = {Path(part.path) for table in [*CONTRACTS, "checkpoints"] for part in store.parts(table)}
-    found = [path.relative_to(store.work) for top in (RUNS, "scratch") for path in (store.work / top).rglob("*")]
-    return [
-        str(path)
-        for path in found
-        if (store.work / path).is_file() and path not in published and not published & set(path.parents)
-    ]
 
 
 def shout(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
@@ -162,9 +151,24 @@ def shout(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 def load_shout(folder: Path) -> Fold:
     """Load that fold, and note in which process."""
+    _note(folder)
+    return shout
+
+
+def load_powers(folder: Path) -> Callable[[int], int]:
+    """Load a model that raises 2 to a power, and note in which process."""
+    _note(folder)
+    return partial(pow, 2)
+
+
+def apply_to_key(model: Callable[[int], int], keyed: tuple[int, Iterable[int]]) -> tuple[int, int, int]:
+    """What a model says to a key, the number of values of the key, and the process."""
+    return model(keyed[0]), len(list(keyed[1])), os.getpid()
+
+
+def _note(folder: Path) -> None:
     with (folder / "loads").open("a") as file:
         file.write(f"{os.getpid()}\n")
-    return shout
 
 
 def fail_once(folder: Path, how: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
@@ -195,8 +199,3 @@ def fail_on(on: date, run_id: str) -> str:
     if number in (1, 2):
         raise InputError(f"day {number}", where="a", value=number, allowed="0", fix="f")
     return f"{on} {run_id}"
-
-
-def settings_with(runner: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """[beam] of a runner with other options besides."""
-    return {**runner, "options": {**runner.get("options", {}), **more}}

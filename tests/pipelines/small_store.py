@@ -99,7 +99,8 @@ def make_night(
 ) -> Night:
     """Publish what precedes training in the night of day `last`: sessions, items, vocabulary, training sequences.
 
-    The ledger says that each day had one file, whose content are the visits of the day. The vocabulary knows the items, and the brand of all of them if there is one.
+    The ledger says that each day had one file, whose content are the visits of the day. The vocabulary
+    knows the items, and the brand of all of them if there is one.
     """
     night = Night(settings or shop_settings(), Store(root), day(last), day(last), "run")
     visits = list(visits)

@@ -52,6 +52,12 @@ def test_beam_reads_the_flags_as_they_were_meant() -> None:
     assert options.view_as(PortableOptions).environment_type == "LOOPBACK"
 
 
+def test_worker_processes_are_ours_and_beam_starts_no_others() -> None:
+    options: dict[str, Any] = {"direct_num_workers": 2, "direct_running_mode": "multi_processing"}
+    assert flags(**options) == ["--direct_num_workers=2"]
+    assert flags("PortableRunner", **options) == ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
+
+
 def test_dask_gets_a_partition_for_each_value_unless_the_options_say_otherwise() -> None:
     assert flags("DaskRunner", 5) == flags(RUNNERS["DaskRunner"], 5) == ["--dask_npartitions=5"]
     assert flags("DaskRunner", 0) == ["--dask_npartitions=1"]
@@ -69,7 +75,7 @@ def test_a_job_server_may_work_for_longer_than_beam_waits_for_one_answer() -> No
 
 def test_the_runners_that_are_named_exist_and_others_go_by_the_name_of_their_class() -> None:
     for name, path in RUNNERS.items():
-        options = {"job_endpoint": "embed"} if name == "PortableRunner" else {}
+        options: dict[str, Any] = {"job_endpoint": "embed"} if name == "PortableRunner" else {}
         assert type(open_runner(Beam(runner=name, options=options))).__name__ == name == path.rpartition(".")[2]
     assert isinstance(open_runner(Beam(runner=RUNNERS["DaskRunner"])), DaskRunner)
 

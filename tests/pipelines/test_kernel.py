@@ -25,14 +25,15 @@ from tests.pipelines.random_interactions import WINTER, interactions_of, some_st
 from tests.pipelines.random_interactions import Step as Action
 from tests.pipelines.small_log import DAY, day
 
-STATISTICS = Statistics(min_token_items=1, num_neighbours=3)
+STATISTICS = Statistics(min_token_items=1, num_neighbours=3, max_neighbour_items=2)
+RULES = Sessions(gap_minutes=60, max_events=3, max_events_a_day=4)  # with a guard that looks at all visits of a user
 TABLES = [
     "sessions", "item_users", "item_frequency", "interval_uniformity", "item_neighbours", "metadata_vocabulary",
     "training_sequences",
 ]  # fmt: skip
 ACTIONS: list[Action] = [
     ((user, session), pause, item, "view")
-    for user, session in (("u1", None), ("u2", "s"), (None, "s"))
+    for user, session in (("u1", None), ("u1", "t"), ("u2", "s"), (None, "s"))
     for pause, item in zip(["none", "hour", "hours", "day", "gap", "day", "day", "short"], "abacabda", strict=True)
 ]
 
@@ -63,7 +64,7 @@ def case_of(table: str, runs: KernelRun, interactions: list[Row]) -> Case:
     half = len(days) // 2
     early, late = days[:half], days[half:]
     if table == "sessions":
-        kernel = sessions_kernel(Sessions(gap_minutes=60, max_events=3), "UTC", days[0], days[-1])
+        kernel = sessions_kernel(RULES, "UTC", days[0], days[-1])
         return Case(kernel, {"interactions": runs.relation("interactions", interactions)}, days)
     history = sessions_of(runs, interactions)
     former = statistics_of(history, STATISTICS, [(early[0], early[-1])])
@@ -92,7 +93,8 @@ def case_of(table: str, runs: KernelRun, interactions: list[Row]) -> Case:
             "item_frequency": runs.relation("item_frequency", now["item_frequency"]),
         }
         return Case(item_neighbours_kernel(STATISTICS, late[-1]), relations, late[-1:])
-    known = runs.relation("metadata_vocabulary", [token("item", "a", 2), token("title", "word", 2)])
+    numbered = [token("item", text, number) for number, text in enumerate("abd", 2)]
+    known = runs.relation("metadata_vocabulary", [*numbered, token("title", "word", 2)])
     if table == "training_sequences":
         return Case(training_sequences_kernel("UTC"), {"events": events, "metadata_vocabulary": known}, late)
     items = [item(name, n) for n, name in enumerate(sorted({e["item_id"] for e in interactions}))]

@@ -118,6 +118,7 @@ def test_equal_scores_go_by_the_neighbour(runs: KernelRun) -> None:
 
 def test_only_the_most_similar_are_scored(runs: KernelRun) -> None:
     # One user for each item x beside the hub: all are equally similar, and the last one is closest in time.
+    assert NUM_CANDIDATES == 50  # specification, section 1.8
     names = [f"x{n:02}" for n in range(NUM_CANDIDATES + 2)]
     sessions = [visit(name, ("hub", at(1)), (name, at(2 if name != names[-1] else 1))) for name in names]
     found = [row for row in neighbours_of(runs, sessions, num_neighbours=3) if row["item_id"] == "hub"]

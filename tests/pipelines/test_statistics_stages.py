@@ -192,6 +192,18 @@ def test_other_rules_make_anew_what_they_shape(wild: Path, tmp_path: Path, rules
     assert rebuilt == ("sessions" in rules)
 
 
+def test_rules_that_are_tried_and_taken_back_leave_no_trace(wild: Path, tmp_path: Path) -> None:
+    settings = copy_of(wild, tmp_path)
+    kinds = tuple(
+        kind.model_copy(update={"weight": float(kind.name == "look")}) for kind in settings.events.event_types
+    )
+    tried = settings.model_copy(update={"events": settings.events.model_copy(update={"event_types": kinds})})
+    run(tried, day(NUM_DAYS))
+    store = run(settings, day(NUM_DAYS))
+    fresh = run(wild_settings(tmp_path, "fresh"), day(0), day(NUM_DAYS))
+    assert_equal(content(store), content(fresh))
+
+
 def test_rules_of_ranks_alone_leave_what_is_counted(
     wild: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,7 +226,7 @@ def test_a_night_again_keeps_the_late_events_on_items_that_a_later_night_numbere
         put_log(tmp_path, number, [event("u", f"i{number}", at(1, number)), *late])
         store = run(settings, day(number), stages=stages)
     before = state(store)
-    assert rows_of(store, "training_sequences", "item_numbers") == [[2], [3, 5], [4, 5], [6]]
+    assert rows_of(store, "training_sequences", "item_numbers") == [[2], [3, 6], [4, 6], [5]]
     for number in (1, 2, 3):
         run(settings, day(number), stages=stages)
         assert state(store)["training_sequences"] == before["training_sequences"]
