@@ -90,6 +90,7 @@ class Results:
 def measure(workload: Workload, results: Results, arguments: argparse.Namespace) -> None:
     """Measure size by size. One million events come first, for they are checked."""
     limits = Limits(arguments.time_limit, arguments.max_gib * 1024)
+    _remove_left(workload.folder)
     for num_days in sorted({CHECKED_DAYS, *arguments.millions}):
         jobs = _jobs(workload, num_days, arguments)
         missing = {name: job for name, job in jobs.items() if not results.is_known(name)}
@@ -135,6 +136,13 @@ def _require_room(workload: Workload, num_days: int) -> None:
     free = shutil.disk_usage(workload.folder).free / 2**30
     if free < needed:
         raise SystemExit(f"{workload.folder} has {free:.0f} GiB free, {num_days} million events need {needed:.0f} GiB")
+
+
+def _remove_left(folder: Path) -> None:
+    """Remove what a run that was killed has left."""
+    for work in folder.glob("work-*"):
+        if not psutil.pid_exists(int(work.name.removeprefix("work-"))):
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def _measured(job: Job, limits: Limits) -> dict[str, Any]:

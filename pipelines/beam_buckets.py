@@ -20,7 +20,6 @@ from pipelines.kernel import Fold, Relation, Step
 from pipelines.local_engine import Output, write_result
 from pipelines.settings import Storage
 from pipelines.store import Store
-from pipelines.store_files import full_disk_is_told
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def _worker(job: Job) -> Iterator[duckdb.DuckDBPyConnection]:
             "install requirements.lock on every worker"
         )
     storage = job.storage.model_copy(update={"threads": 1})
-    with full_disk_is_told(job.scratch), connect(storage, job.scratch / fresh_name("spill")) as con:
+    with connect(storage, job.scratch / fresh_name("spill")) as con:
         job.store.register(con)
         yield con
 

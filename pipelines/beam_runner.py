@@ -17,6 +17,7 @@ RUNNERS: Final = {
     "PortableRunner": "apache_beam.runners.portability.portable_runner.PortableRunner",
     "FlinkRunner": "apache_beam.runners.portability.flink_runner.FlinkRunner",
     "SparkRunner": "apache_beam.runners.portability.spark_runner.SparkRunner",
+    "DataflowRunner": "apache_beam.runners.dataflow.dataflow_runner.DataflowRunner",
 }
 ADDRESSES: Final = ("dask_client_address", "job_endpoint")
 SECONDS_TO_CONNECT: Final = 10.0
@@ -56,6 +57,8 @@ def _flags(name: str, value: str | int | float | bool | list[str]) -> list[str]:
 def open_runner(settings: Beam) -> Any:
     """The runner of the settings. Raises ``InputError`` if there is none, or nobody answers at its address."""
     name = settings.runner
+    if is_dask(settings):
+        _require_dask()
     try:
         runner: Any = create_runner(RUNNERS.get(name, name))
         if _has_processes(settings):
@@ -68,20 +71,24 @@ def open_runner(settings: Beam) -> Any:
             allowed=f"{suggestion(name, RUNNERS)}, or the full name of a runner's class",
             fix="correct the name, or install the package of the runner",
         ) from error
-    if is_dask(settings):
-        _require_dask()
-    if name == "PortableRunner" and "job_endpoint" not in settings.options:
-        raise InputError(
-            "PortableRunner needs a job server",
-            where="[beam.options]",
-            value="no job_endpoint",
-            allowed='job_endpoint = "host:port"',
-            fix="name the job server of your cluster, or take another runner",
-        )
+    _require_address(settings)
     for option in ADDRESSES:
         if settings.options.get(option, "embed") != "embed":  # embed: a job server in this process
             _require_answer(option, str(settings.options[option]))
     return runner
+
+
+def _require_address(settings: Beam) -> None:
+    """Raise ``InputError`` if it is not said where the work goes; Dask would start a cluster for each pipeline."""
+    wanted = {DASK: "dask_client_address", "PortableRunner": "job_endpoint"}.get(settings.runner.rpartition(".")[2])
+    if wanted and not {wanted, "dask_scheduler_file"} & set(settings.options):
+        raise InputError(
+            f"{settings.runner} needs the address of a cluster",
+            where="[beam.options]",
+            value=f"no {wanted}",
+            allowed=f'{wanted} = "host:port"',
+            fix="name the scheduler or job server of your cluster; without a cluster, take FnApiRunner",
+        )
 
 
 def _require_dask() -> None:

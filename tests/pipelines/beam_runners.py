@@ -194,7 +194,7 @@ def _is_first(path: Path) -> bool:
 
 
 def fail_on(on: date, run_id: str) -> str:
-    """A function of a day that refuses two days, and takes the longer for the earlier."""
+    """A function of a day that refuses two of them."""
     number = (on - day(0)).days
     if number in (1, 2):
         raise InputError(f"day {number}", where="a", value=number, allowed="0", fix="f")

@@ -230,6 +230,9 @@ def test_a_full_disk_is_told(runs: KernelRun) -> None:
     of = job(runs, relations={"source": source}, num_buckets=1)
     with pytest.raises(InputError, match="the disk is full"):
         result(of, Shard(0, "source", source.paths), fold=full)
+    said = Relation(TABLE, source.paths, "from files where error('No space left on device') is null")
+    with pytest.raises(InputError, match="the disk is full"):
+        split_shard(replace(of, relations={"source": said}), Shard(0, "source", source.paths))
 
 
 def test_a_job_can_be_sent_to_a_worker(runs: KernelRun) -> None:

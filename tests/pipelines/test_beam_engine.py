@@ -155,6 +155,13 @@ def test_a_day_without_rows_has_one_empty_file_and_the_others_none(trial: Trial,
     assert [name for name, num_rows in counts if not num_rows] == [str(day(8)), str(day(9))]
 
 
+def test_a_bucket_has_no_file_for_a_day_on_which_only_others_have_rows(trial: Trial) -> None:
+    days = [day(n) for n in range(6)]
+    scattered = [row | {"first_date": days[n % 6], "item_id": f"i{n}"} for n, row in enumerate(ROWS[:12])]
+    found = trial.same_as_local(kernel(), days, source=trial.runs.relation(TABLE, scattered))
+    assert all(pq.read_metadata(path).num_rows for path in found)
+
+
 @pytest.mark.parametrize("buckets", [1, 50])
 def test_any_number_of_buckets_will_do(trial: Trial, source: Relation, buckets: int) -> None:
     """Fifty are more than there are keys."""

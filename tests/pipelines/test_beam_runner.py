@@ -74,10 +74,11 @@ def test_a_job_server_may_work_for_longer_than_beam_waits_for_one_answer() -> No
 
 
 def test_the_runners_that_are_named_exist_and_others_go_by_the_name_of_their_class() -> None:
+    somewhere = {"job_endpoint": "embed", "dask_scheduler_file": "scheduler.json"}
     for name, path in RUNNERS.items():
-        options: dict[str, Any] = {"job_endpoint": "embed"} if name == "PortableRunner" else {}
-        assert type(open_runner(Beam(runner=name, options=options))).__name__ == name == path.rpartition(".")[2]
-    assert isinstance(open_runner(Beam(runner=RUNNERS["DaskRunner"])), DaskRunner)
+        for named in (name, path):
+            runner = open_runner(Beam.model_validate({"runner": named, "options": somewhere}))
+            assert type(runner).__name__ == name == path.rpartition(".")[2]
 
 
 @pytest.mark.parametrize("name", ["DaskRuner", "a.b", "apache_beam.runners.runner.NoRunner", "x"])
@@ -89,14 +90,23 @@ def test_an_unknown_runner_is_refused(name: str) -> None:
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "distributed", None)
+    for name in ("dask", "dask.bag", "dask.distributed", "distributed"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for name in [name for name in sys.modules if name.startswith("apache_beam.runners.dask.")]:
+        monkeypatch.delitem(sys.modules, name)
     error = refused("DaskRunner")
     assert error.what == "DaskRunner needs the package distributed"
     assert 'pip install "dask==2026.8.0" "distributed==2026.8.0"' in error.fix
 
 
-def test_a_job_server_must_be_named() -> None:
-    assert refused("PortableRunner").what == "PortableRunner needs a job server"
+@pytest.mark.parametrize(
+    ("runner", "option"), [("DaskRunner", "dask_client_address"), ("PortableRunner", "job_endpoint")]
+)
+def test_a_cluster_must_be_named(runner: str, option: str) -> None:
+    for name in (runner, RUNNERS[runner]):
+        error = refused(name)
+        assert (error.what, error.value) == (f"{name} needs the address of a cluster", f"no {option}")
+        assert option in error.allowed
 
 
 @pytest.mark.parametrize("scheme", ["", "tcp://"])

@@ -1,3 +1,4 @@
+import pickle
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,10 @@ def test_a_value_is_cut_after_300_characters(length: int, shown: str) -> None:
 
 def test_it_is_no_value_error_for_pydantic_would_swallow_it() -> None:
     assert not isinstance(_error(), ValueError)
+
+
+def test_it_arrives_whole_from_another_process() -> None:
+    for error in (_error(), _error("two\nlines"), _error("x" * 999)):
+        arrived = pickle.loads(pickle.dumps(error))
+        assert type(arrived) is InputError
+        assert (str(arrived), vars(arrived)) == (str(error), vars(error))

@@ -13,7 +13,7 @@ from pipelines.night import Night, days_between, replace_days, rules_hash
 from pipelines.ranking import NO_HISTORY
 from pipelines.scoring import build_recommendations, build_related_items
 from pipelines.settings import EventType, Sessions, Settings
-from pipelines.statistics_stages import build_item_frequency, build_training_sequences
+from pipelines.statistics_stages import build_item_frequency, build_metadata_vocabulary, build_training_sequences
 from pipelines.store import Write
 from pipelines.training import train_model
 from tests.pipelines.small_log import (
@@ -37,6 +37,7 @@ from tests.pipelines.small_log import (
 )
 
 MODELS = ("popular", "markov", "itemknn")
+LEARNT_FROM = (*STAGES[:3], build_metadata_vocabulary, build_training_sequences)
 HOSTILE = ["o'brien\"; drop table sessions; --", "two\nlines", "🙂 ö", "x" * 10_000, "../..", "null", "\\", "%s {day}"]
 
 
@@ -223,7 +224,7 @@ def test_a_night_without_events_after_a_full_one_gives_the_lists_of_the_full_one
     put(tmp_path, f"logs/{day(0)}.jsonl", json_bytes([event(who, i, at(9)) for who in "uvw" for i in "abc"]))
     lists = []
     for number in (0, 1):
-        store = run(settings, day(number), stages=whole_night(settings))
+        store = run(settings, day(number), stages=[*LEARNT_FROM, *whole_night(settings)[len(STAGES) :]])
         lists.append(newest(store, "recommendations", "model", "subject_id", "rank", "item_id", "score"))
     assert lists[0] == lists[1]
     assert {who for _, who, *_ in lists[0]} == set("uvw")
@@ -269,17 +270,18 @@ def test_a_clock_that_goes_backwards_in_the_file_changes_nothing_but_the_place_o
 
 
 def test_a_night_again_gives_its_lists_though_a_later_one_brought_late_events_on_new_items(tmp_path: Path) -> None:
-    settings = shop_of(tmp_path)
+    settings = shop_of(tmp_path, training={"models": {"markov": "tiny"}})
+    stages = (*LEARNT_FROM, partial(train_model, name="markov"), build_recommendations)
     for number in range(4):
         late = [event("u", "new", at(5, 1)), event("w", "new", at(6, 2))] if number == 3 else []
         walks = [event(who, item, at(hour, number)) for who in "uv" for hour, item in enumerate("abc", 9)]
         put(tmp_path, f"logs/{day(number)}.jsonl", json_bytes([*walks, *late]))
-    run(settings, day(0), day(1))
-    store = run(settings, day(2), stages=whole_night(settings))
+    run(settings, day(0), day(1), stages=LEARNT_FROM)
+    store = run(settings, day(2), stages=stages)
     before = newest(store, "recommendations")
-    run(settings, day(3), stages=whole_night(settings))
+    run(settings, day(3), stages=stages)
     assert "new" in {row["item_id"] for row in newest(store, "recommendations")}
-    run(settings, day(2), stages=whole_night(settings))
+    run(settings, day(2), stages=stages)
     again = rows_of(store, "recommendations", since=day(2), until=day(2))
     assert [row for row in again if row["subject_id"] != "w"] == before
     assert {row["reason"] for row in again if row["subject_id"] == "w"} == {NO_HISTORY}

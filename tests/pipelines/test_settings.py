@@ -67,7 +67,7 @@ from tests.pipelines.small_settings import TOML, complaint, with_line, write
         ("[validation]", "[validation]\nmax_quarantine_share = 1.5", "validation.max_quarantine_share", "equal to 1"),
         ("[store]", '[store]\nmemory_limit = "lots"', "store.memory_limit", "pattern"),
         ("[store]", "[store]\nthreads = 0", "store.threads", "equal to 1"),
-        ("[store]", "[store]\nkeep_nights = 0", "store.keep_nights", "equal to 1"),
+        ("[store]", "[store]\nkeep_nights = 1", "store.keep_nights", "equal to 2"),
         ("[store]", "[store]\nkeep_nights = 1.5", "store.keep_nights", "integer"),
         ("[store]", "[store]\nkeep_days = 0", "store.keep_days", "equal to 1"),
         ("[store]", '[store]\nroot = "s3://bucket/shop"', "store", "store.work must name a local folder"),
