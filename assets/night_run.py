@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -43,7 +44,8 @@ def run_stage(
     """Run a stage of a night: its checks are reported one by one, and a failing one stops the night unpublished."""
     night = night_of(context, settings)
     with Measurement() as measured:
-        writes = _build(night, stage)
+        with _errors_told(night, stage):
+            writes = stage.build(night)
         reports = {
             asset: _validate(night, asset, table, writes, suites[asset]) for asset, table in stage.tables.items()
         }
@@ -52,15 +54,18 @@ def run_stage(
     failed = [report for report in reports.values() if not report.passed]
     if failed:
         raise dg.Failure("\n".join(report.message() for report in failed), allow_retries=False)
-    night.store.publish(writes, seen=night.seen, run=night.run_id)
+    with _errors_told(night, stage):
+        night.store.publish(writes, seen=night.seen, run=night.run_id)
     _tell(night, stage, writes, reports, measured)
     for asset, table in stage.tables.items():
         yield dg.MaterializeResult(asset, metadata=_metadata(night, table, writes, reports[asset], measured))
 
 
-def _build(night: Night, stage: Stage) -> list[Write]:
+@contextmanager
+def _errors_told(night: Night, stage: Stage) -> Iterator[None]:
+    """Say which stage of which night stopped, and why; to try again would not help."""
     try:
-        return stage.build(night)
+        yield
     except InputError as error:
         raise dg.Failure(f"{stage.name}, night {night.day}: {error}", allow_retries=False) from error
 

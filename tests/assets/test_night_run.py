@@ -5,12 +5,17 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from assets import night_run
+from assets.checkpoints import CheckpointReport
+from pipelines.log_stages import build_sessions
+from pipelines.night import Night
 from pipelines.query import run_query
 from pipelines.settings import Settings
 from pipelines.views import FILE_NAME
@@ -113,6 +118,29 @@ def test_failed_checks_are_recorded_and_the_asset_is_not_materialised(shop: Sett
     assert not result.asset_materializations_for_node("interactions")
 
 
+def test_a_run_that_another_one_overtook_is_told_and_leaves_what_is_published(
+    shop: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a stage is validated, another run publishes other sessions of the same days."""
+    validate = night_run._validate
+
+    def overtaken(night: Night, asset: str, *arguments: Any) -> CheckpointReport:
+        if asset == "sessions":
+            sessions = night.settings.sessions.model_copy(update={"gap_minutes": 1})
+            other = replace(night, settings=night.settings.model_copy(update={"sessions": sessions}), run_id="other")
+            night.store.publish(build_sessions(other), run="other")
+        return validate(night, asset, *arguments)
+
+    monkeypatch.setattr(night_run, "_validate", overtaken)
+    result = run_night(shop, LAST_NIGHT)
+    found = failures(result)
+    assert list(found) == ["sessions"]
+    told = rf"sessions, night {LAST_NIGHT}: another run published sessions of .* in the meantime.*by run other"
+    assert re.search(told, found["sessions"], re.DOTALL), found["sessions"]
+    store = shop.open_store()
+    assert {part.path.split("/")[1] for part in store.parts("sessions", since=LAST_NIGHT)} == {"other"}
+
+
 def test_a_night_whose_input_was_mended_runs_and_is_published(shop: Settings) -> None:
     log, catalogue = write_next_day(shop)
     good = log.read_bytes()
@@ -139,7 +167,13 @@ def test_a_night_that_runs_again_writes_the_same_bytes(shop: Settings) -> None:
             "quarantine",
             "items",
             "sessions",
+            "item_frequency",
+            "item_users",
+            "interval_uniformity",
+            "item_neighbours",
             "metadata_vocabulary",
+            "training_sequences",
+            "checkpoints",
             "recommendations",
             "metrics",
         )
