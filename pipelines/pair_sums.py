@@ -16,6 +16,28 @@ COUNT, WEIGHT, GAP = 0, 1, 2
 
 
 @njit(cache=True)
+def _insert(
+    neighbours: Ints, similarities: Floats, sums: Ints, num_found: int, neighbour: int, similarity: float, total: Ints
+) -> int:
+    """Put a neighbour at its place in a ranked row, whose last one may fall out; return how many there are."""
+    place = num_found
+    while place > 0 and (
+        similarities[place - 1] < similarity
+        or (similarities[place - 1] == similarity and neighbours[place - 1] > neighbour)
+    ):
+        place -= 1
+    if place == len(neighbours):
+        return num_found
+    num_found = min(num_found + 1, len(neighbours))
+    for later in range(num_found - 1, place, -1):
+        similarities[later], neighbours[later] = similarities[later - 1], neighbours[later - 1]
+        sums[later] = sums[later - 1]
+    similarities[place], neighbours[place] = similarity, neighbour
+    sums[place] = total
+    return num_found
+
+
+@njit(cache=True)
 def most_similar(
     own_items: Ints,
     touches_of_item: Ints,
@@ -63,19 +85,8 @@ def most_similar(
             if neighbour != item:
                 shared = float(num_own) * float(item_begins[neighbour + 1] - item_begins[neighbour])
                 similarity = totals[neighbour, WEIGHT] / 1e9 / math.sqrt(shared)
-                place = num_found
-                while place > 0 and (
-                    similarities[row, place - 1] < similarity
-                    or (similarities[row, place - 1] == similarity and neighbours[row, place - 1] > neighbour)
-                ):
-                    place -= 1
-                if place < num_candidates:
-                    num_found = min(num_found + 1, num_candidates)
-                    for later in range(num_found - 1, place, -1):
-                        similarities[row, later] = similarities[row, later - 1]
-                        neighbours[row, later] = neighbours[row, later - 1]
-                        sums[row, later] = sums[row, later - 1]
-                    similarities[row, place], neighbours[row, place] = similarity, neighbour
-                    sums[row, place] = totals[neighbour]
+                num_found = _insert(
+                    neighbours[row], similarities[row], sums[row], num_found, neighbour, similarity, totals[neighbour]
+                )
             totals[neighbour] = 0
     return neighbours, similarities, sums

@@ -1,9 +1,7 @@
 import csv
 import gzip
 import lzma
-import os
 import re
-import tarfile
 from collections import Counter
 from collections.abc import Callable
 from datetime import date
@@ -17,6 +15,7 @@ from pipelines.log_stages import build_interactions
 from pipelines.settings import Settings
 from pipelines.settings_file import load_settings
 from pipelines.store import Store
+from tests.pipelines.online_retail import online_retail_files
 from tests.pipelines.small_log import (
     Row,
     at,
@@ -204,16 +203,7 @@ def test_hostile_ids_come_through_unharmed(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def online_retail(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the 305 daily files of a real shop."""
-    repository = Path(__file__).parents[2]
-    folder = Path(os.environ.get("NIGHTLY_DATA", repository / "data")) / "online_retail"
-    if (folder / "by-day").is_dir():
-        return folder / "by-day"
-    if not (folder / "raw_by_day.tar.xz").is_file():
-        pytest.skip(f"no raw_by_day.tar.xz and no by-day in {folder}: set NIGHTLY_DATA to the folder above")
-    unpacked = tmp_path_factory.mktemp("online_retail")
-    with tarfile.open(folder / "raw_by_day.tar.xz") as archive:
-        archive.extractall(unpacked, filter="data")
-    return unpacked / "by-day"
+    return online_retail_files(tmp_path_factory)
 
 
 @pytest.mark.all

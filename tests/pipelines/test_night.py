@@ -271,7 +271,7 @@ def test_a_clock_that_goes_backwards_in_the_file_changes_nothing_but_the_place_o
 
 def test_a_night_again_gives_its_lists_though_a_later_one_brought_late_events_on_new_items(tmp_path: Path) -> None:
     settings = shop_of(tmp_path, training={"models": {"markov": "tiny"}})
-    stages = (*LEARNT_FROM, partial(train_model, name="markov"), build_recommendations)
+    stages: list[Stage] = [*LEARNT_FROM, partial(train_model, name="markov"), build_recommendations]
     for number in range(4):
         late = [event("u", "new", at(5, 1)), event("w", "new", at(6, 2))] if number == 3 else []
         walks = [event(who, item, at(hour, number)) for who in "uv" for hour, item in enumerate("abc", 9)]
