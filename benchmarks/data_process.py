@@ -61,8 +61,8 @@ def run_fresh(module: str, job: Mapping[str, Any], limits: Limits, environment: 
         text = errors.read_text(errors="replace").strip()
         if report.exists() and not status:
             return Ended("done", json.loads(report.read_text()), wall_s, peak_mib)
-    message = " | ".join(text.splitlines()[-LAST_LINES:])
-    is_memory = "Out of Memory" in text or "MemoryError" in text or process.returncode == -signal.SIGKILL
+    message = " | ".join(text.splitlines()[-LAST_LINES:]) or f"exit status {process.returncode}"
+    is_memory = "Out of Memory" in text or "MemoryError" in text
     return Ended(status or ("out of memory" if is_memory else "failed"), {}, wall_s, peak_mib, message)
 
 

@@ -122,7 +122,7 @@ def test_a_night_runs_from_the_interface_and_its_assets_and_checks_are_green(
     browser.get(f"{interface}/assets/interactions?view=overview")
     wait_for(lambda: shows(browser, "Latest materialization", "One accepted event", "who acted; null for"), 60)
     browser.get(f"{interface}/assets/interactions?view=checks")
-    wait_for(lambda: shows(browser, "Checks (9)", "somebody_acts", "Passed"), 60)
+    wait_for(lambda: shows(browser, "Checks (10)", "somebody_acts", "Passed"), 60)
     assert not shows(browser, "Failed")
 
 

@@ -35,6 +35,8 @@ def test_a_failure_is_told_with_its_last_lines() -> None:
     assert ended.status == "failed"
     assert "ValueError: no such thing" in ended.message
     assert run_fresh(__name__, {"do": "spill"}, WIDE, {}).status == "out of memory"
+    killed = run_fresh(__name__, {"do": "die"}, WIDE, {})
+    assert (killed.status, killed.message) == ("failed", "exit status -9")
 
 
 def test_children_that_ended_count_for_the_processor() -> None:
@@ -45,6 +47,7 @@ def test_children_that_ended_count_for_the_processor() -> None:
 
 def _act(job: dict[str, str]) -> None:
     import os
+    import signal
     import subprocess
 
     if job["do"] == "report":
@@ -59,6 +62,8 @@ def _act(job: dict[str, str]) -> None:
             [sys.executable, "-c", f"import time; time.sleep(2); open({job['touch']!r}, 'w')"],
             check=True,
         )
+    if job["do"] == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
     if job["do"] == "fail":
         raise ValueError("no such thing")
     if job["do"] == "spill":
