@@ -1,6 +1,6 @@
 """What the data kernels cost beside plain DuckDB and polars, and what a night costs after a short and a long history.
 
-    python -m benchmarks.data --folder /tmp/bench --millions 1 10 100 --json measured.json
+    python -m benchmarks.data --folder FOLDER --millions 1 10 100 --json measured.json
 
 A million events are a day of the sample shop. Every measurement is a process of its own. Every engine has to give the
 rows of the local engine over one million events before it is measured on more; a wrong result is told, with no numbers.

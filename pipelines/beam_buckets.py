@@ -15,7 +15,7 @@ import duckdb
 import pyarrow.parquet as pq
 
 from pipelines.beam_shards import Shard
-from pipelines.engine import connect, create_views, quote, quote_path
+from pipelines.engine import connect_to, create_views, quote, quote_path
 from pipelines.kernel import Fold, Relation, Step
 from pipelines.local_engine import Output, write_result
 from pipelines.settings import Storage
@@ -81,8 +81,7 @@ def _worker(job: Job) -> Iterator[duckdb.DuckDBPyConnection]:
             "install requirements.lock on every worker"
         )
     storage = job.storage.model_copy(update={"threads": 1})
-    with connect(storage, job.scratch / fresh_name("spill")) as con:
-        job.store.register(con)
+    with connect_to(job.store, storage, job.scratch / fresh_name("spill")) as con:
         yield con
 
 

@@ -43,6 +43,14 @@ def connect(settings: Storage, scratch: Path) -> Iterator[duckdb.DuckDBPyConnect
         con.close()
 
 
+@contextmanager
+def connect_to(store: Store, settings: Storage, scratch: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a DuckDB that reads the files of a store; it spills into the store's scratch folder if no other is named."""
+    with connect(settings, scratch or store.scratch) as con:
+        store.register(con)
+        yield con
+
+
 def quote(text: object) -> str:
     """A SQL string literal: the one way by which text from outside gets into a statement."""
     return "'" + str(text).replace("'", "''") + "'"

@@ -4,7 +4,7 @@ Cases are the users who acted on N, with their history up to N-1, and the anonym
 asks for the second. A user without history is a case too, and gets the fallback, as when serving.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from models.metrics import bootstrap_interval, case_metrics, coverage_at, novelty_at
 from models.recommender import Recommender
 from models.sequences import Sequences
-from pipelines.engine import describe_part, write_rows
 from pipelines.night import Night
 from pipelines.ranking import fit_fallback, rank
-from pipelines.store import Part, Write
+from pipelines.store import Write
 from pipelines.training import EVALUATION, load_model
 from pipelines.training_data import (
     TrainingData,
@@ -66,7 +65,7 @@ def build_metrics(night: Night) -> list[Write]:
         for name in rows:
             model = load_model(night, name, EVALUATION, vocabulary, latest)
             rows[name] = list(_examine(night, model, exam, vocabulary.is_listed)) if model else []
-    parts = [_write_metrics(night, name, measured) for name, measured in rows.items()]
+    parts = [night.write_rows("metrics", measured, name) for name, measured in rows.items()]
     return [Write("metrics", tuple(parts), frozenset({night.day.isoformat()}))]
 
 
@@ -82,12 +81,6 @@ def _examine(night: Night, model: Recommender, exam: Exam, allowed: NDArray[np.b
         lists = rank(model, exam.fallback, cases.histories, max(CUTOFFS), allowed, exclude_seen=exclude_seen)
         for row in _rows(lists.items, cases, allowed, exam.counts, night.settings.training.seed):
             yield {"as_of_date": night.day, "model": model.name, "protocol": PROTOCOL, **row}
-
-
-def _write_metrics(night: Night, name: str, rows: Sequence[dict[str, Any]]) -> Part:
-    folder = night.store.run_folder(night.run_id, "metrics")
-    path = write_rows(rows, "metrics", folder, night.day, name)
-    return describe_part(night.store, path, night.day, name)
 
 
 def user_cases(data: TrainingData) -> Cases:

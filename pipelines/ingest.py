@@ -4,18 +4,19 @@ Every raw row ends in exactly one of two tables: ``interactions``, or ``quaranti
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Final
 
 import duckdb
 
-from pipelines.engine import describe_part, quote, quote_path, write_part
+from pipelines.engine import quote, quote_path
 from pipelines.night import Night
 from pipelines.raw import plain_file, raw_column, read_raw
 from pipelines.settings import Events, EventType, RejectRule, Settings
 from pipelines.sources import day_files, hash_file
-from pipelines.store import Part, Store, Write
+from pipelines.store import Write
 
 ITEM_PROPERTIES: Final = ("title", "description", "category", "brand", "price")
 LOG_SLICE: Final = "events"
@@ -38,7 +39,7 @@ def ingest_day(night: Night, known_items: str, day: date, run_id: str) -> list[W
         if settings.events.identical_rows == "quarantine":
             con.execute(_REJECT_IDENTICAL)
         _list_files(con, settings.folder, hashes)
-        return _write_tables(con, night.store, day, run_id)
+        return _write_tables(con, replace(night, run_id=run_id), day)
 
 
 _EMPTY_JUDGED: Final = """
@@ -180,17 +181,15 @@ def _list_files(con: duckdb.DuckDBPyConnection, folder: Path, hashes: Mapping[st
         con.execute("insert into files values (?, ?, ?)", [name, digest, (folder / name).stat().st_size])
 
 
-def _write_tables(con: duckdb.DuckDBPyConnection, store: Store, day: date, run_id: str) -> list[Write]:
-    def write(table: str, select: str, partition: date, slice_: str) -> Part:
-        path = write_part(con, select, table, store.run_folder(run_id, table), partition, slice_)
-        return describe_part(store, path, partition, slice_)
-
+def _write_tables(con: duckdb.DuckDBPyConnection, night: Night, day: date) -> list[Write]:
     # A day that a former run of this day had events for keeps an empty part, which tells its sessions to be rebuilt.
     whole_day = frozenset({day.isoformat()})
-    former = {date.fromisoformat(part.partition) for part in store.parts("interactions", slices=whole_day)}
+    former = {date.fromisoformat(part.partition) for part in night.store.parts("interactions", slices=whole_day)}
     dates = con.execute("select distinct event_date from judged where reason is null").fetchall()
     event_days = sorted({day, *former, *(row[0] for row in dates)})
-    interactions = [write("interactions", _accepted(event_day), event_day, day.isoformat()) for event_day in event_days]
+    interactions = [
+        night.write(con, "interactions", _accepted(event_day), event_day, day.isoformat()) for event_day in event_days
+    ]
     daily = {
         "quarantine": _quarantined(day),
         "item_observations": _observed(day),
@@ -199,7 +198,7 @@ def _write_tables(con: duckdb.DuckDBPyConnection, store: Store, day: date, run_i
     return [
         Write("interactions", tuple(interactions), slices=whole_day),
         *(
-            Write(table, (write(table, select, day, LOG_SLICE),), whole_day, frozenset({LOG_SLICE}))
+            Write(table, (night.write(con, table, select, day, LOG_SLICE),), whole_day, frozenset({LOG_SLICE}))
             for table, select in daily.items()
         ),
     ]

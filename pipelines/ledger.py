@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import date
 
-from pipelines.engine import scan_parts
+from pipelines.engine import connect_to, scan_parts, scan_table
 from pipelines.errors import InputError
 from pipelines.night import Night
 from pipelines.settings import Settings
@@ -15,17 +15,14 @@ LEDGER = "source_files"
 def read_files(settings: Settings) -> set[tuple[date, str]]:
     """Day and name of every raw file that was read."""
     store = settings.open_store()
-    night = Night(settings, store, settings.nights.first, settings.nights.first, "")
-    with night.connect() as con:
-        ledger = scan_parts(store, LEDGER, store.parts(LEDGER))
-        return set(con.execute(f"select file_date, source_file from ({ledger})").fetchall())
+    with connect_to(store, settings.store) as con:
+        return set(con.execute(f"select file_date, source_file from ({scan_table(store, LEDGER)})").fetchall())
 
 
 def read_hashes(night: Night) -> list[str]:
     """Hash of every raw file that was read up to a night."""
     with night.connect() as con:
-        ledger = scan_parts(night.store, LEDGER, night.store.parts(LEDGER, until=night.day))
-        return [row[0] for row in con.execute(f"select sha256 from ({ledger})").fetchall()]
+        return [row[0] for row in con.execute(f"select sha256 from ({night.published(LEDGER)})").fetchall()]
 
 
 def refuse_repeated_content(night: Night, writes: Sequence[Write]) -> None:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import duckdb
 
 from pipelines.contracts import CONTRACTS
-from pipelines.engine import connect, identifier, quote, write_part
+from pipelines.engine import connect_to, identifier, quote, write_part
 from pipelines.kernel import Fold, Kernel, Relation, Step, load_fold, name_relations, run_fold, store_step
 from pipelines.part_writer import write_days
 from pipelines.settings import Storage
@@ -40,8 +40,7 @@ class LocalEngine:
 
     def run(self, kernel: Kernel, relations: Mapping[str, Relation], output: Output) -> list[tuple[date, str, Path]]:
         """Run a kernel; return day, slice and path of each file."""
-        with connect(self.storage, self.store.scratch) as con:
-            self.store.register(con)
+        with connect_to(self.store, self.storage) as con:
             name_relations(con, relations)
             for step in kernel.steps[:-1]:
                 store_step(con, step)

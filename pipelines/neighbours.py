@@ -20,8 +20,8 @@ from pipelines.kernel import Kernel, Step
 from pipelines.pair_sums import COUNT, GAP, Floats, Ints, most_similar
 from pipelines.runs import starts_of
 from pipelines.settings import Statistics
+from pipelines.teaching_events import SUBJECT
 
-SUBJECT: Final = ("subject_type", "subject_id")
 NUM_CANDIDATES: Final = 50
 
 

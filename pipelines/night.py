@@ -1,16 +1,17 @@
 """One night, or a range of days, as the stages see it: which parts there are, which are still good, how to write."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Any
 
 import duckdb
 from pydantic import BaseModel
 
 from pipelines.contracts import CONTRACTS
-from pipelines.engine import connect, describe_part, scan_parts, write_part
+from pipelines.engine import connect_to, describe_part, scan_table, write_part, write_rows
 from pipelines.engines import Engine, open_engine
 from pipelines.kernel import Kernel, Relation
 from pipelines.local_engine import Output
@@ -47,8 +48,7 @@ class Night:
     @contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A DuckDB of the settings' size that spills into the store's scratch folder."""
-        with connect(self.settings.store, self.store.scratch) as con:
-            self.store.register(con)
+        with connect_to(self.store, self.settings.store) as con:
             yield con
 
     def previous(self, table: str) -> list[Part]:
@@ -94,14 +94,19 @@ class Night:
         path = write_part(con, select, table, folder, partition or self.day, slice_)
         return describe_part(self.store, path, partition or self.day, slice_)
 
+    def write_rows(self, table: str, rows: Sequence[Mapping[str, Any]], slice_: str) -> Part:
+        """Write a few rows, given as dicts, as one part of a table of this night into the run folder."""
+        path = write_rows(rows, table, self.store.run_folder(self.run_id, table), self.day, slice_)
+        return describe_part(self.store, path, self.day, slice_)
+
     def snapshot(self, con: duckdb.DuckDBPyConnection, table: str, select: str) -> Write:
         """Write one query as the snapshot of a table for this night."""
         return replace_days(table, [self.write(con, table, select)], [self.day])
 
     def published(self, table: str) -> str:
         """SELECT of a table as published up to this night; a snapshot shows this night only."""
-        parts = self.current(table) if CONTRACTS[table].snapshot else self.store.parts(table, until=self.day)
-        return scan_parts(self.store, table, parts)
+        since = self.day if CONTRACTS[table].snapshot else None
+        return scan_table(self.store, table, since=since, until=self.day)
 
 
 def days_between(first: date, last: date) -> list[date]:

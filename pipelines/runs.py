@@ -14,9 +14,14 @@ from numpy.typing import NDArray
 Bools = NDArray[np.bool_]
 
 
+def one_chunk(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """A column as one array."""
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
 def changes(column: pa.ChunkedArray | pa.Array) -> Bools:
     """Tell for each row whether its value differs from the row before; null equals null; the first row differs."""
-    values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    values = one_chunk(column)
     if not len(values):
         return np.zeros(0, bool)
     later, former = values[1:], values[:-1]
@@ -58,6 +63,6 @@ def whole_runs(batches: Iterator[pa.RecordBatch], starts: Callable[[pa.Table], B
 
 def to_lists(column: pa.ChunkedArray, begins: NDArray[np.int64]) -> pa.Array:
     """Lists of consecutive values: the n-th holds the rows from ``begins[n]`` to the next one, or to the end."""
-    values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    values = one_chunk(column)
     offsets = np.append(begins, len(values)).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), values)

@@ -24,11 +24,11 @@ from pipelines.night import Night, replace_days
 from pipelines.ranking import FALLBACK_DAYS, FROM_MODEL, REASONS, Lists, count_fallback, rank
 from pipelines.runs import starts_of, whole_runs
 from pipelines.store import Part, Write
+from pipelines.teaching_events import SUBJECT
 from pipelines.training import CHECKPOINTS, SERVING, load_model
 from pipelines.training_data import Vocabulary, gather, history, load_vocabulary
 
 CHUNK_SUBJECTS: Final = 20_000
-SUBJECT: Final = ("subject_type", "subject_id")
 
 
 def subjects_sql(night: Night, sessions: str = "sessions") -> str:

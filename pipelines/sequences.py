@@ -5,7 +5,6 @@ last day with events is the test, the one before is validation, all before are f
 """
 
 from collections.abc import Iterator
-from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +12,7 @@ import pyarrow as pa
 from pipelines.engine import quote
 from pipelines.kernel import Kernel, Step
 from pipelines.runs import Bools, starts_of, to_lists, whole_runs
-
-SUBJECT: Final = ("subject_type", "subject_id")
+from pipelines.teaching_events import SUBJECT
 
 
 def training_sequences_kernel(zone: str) -> Kernel:

@@ -77,10 +77,12 @@ def gap_us(rules: Sessions) -> int:
 
 def fold_sessions(rules: Sessions, first: date, last: date, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
     """Cut events, ordered by user, source session and time, into rows of ``sessions``."""
-    for events in whole_runs(batches, _starts_of_subjects):
-        kept = _without_robots(events, rules.max_events_a_day)
-        if kept.num_rows:
-            yield _sessions(_cut(kept, rules), first, last)
+    with duckdb.connect(config={"threads": 1}) as con:
+        for events in whole_runs(batches, _starts_of_subjects):
+            kept = _without_robots(events, rules.max_events_a_day)
+            if kept.num_rows:
+                sessions = _sessions(_cut(kept, rules), first, last)
+                yield sessions.append_column("session_id", _session_ids(con, sessions))
 
 
 def _starts_of_subjects(events: pa.Table) -> Bools:
@@ -133,7 +135,7 @@ def _days(events: pa.Table) -> NDArray[np.int64]:
 
 
 def _sessions(cut: _Cut, first: date, last: date) -> pa.Table:
-    """Rows of the sessions that start from ``first`` to ``last``."""
+    """Rows of the sessions that start from ``first`` to ``last``, without their ids."""
     events, begins = cut.events, cut.begins
     heads = events.take(pa.array(begins))
     ends = np.append(begins[1:], events.num_rows)
@@ -153,19 +155,15 @@ def _sessions(cut: _Cut, first: date, last: date) -> pa.Table:
     )
     started = sessions["session_date"]
     wanted = pc.and_(pc.greater_equal(started, pa.scalar(first)), pc.less_equal(started, pa.scalar(last)))
-    return _name_sessions(sessions.filter(wanted))
+    return sessions.filter(wanted)
 
 
-def _name_sessions(sessions: pa.Table) -> pa.Table:
-    """Give every session its id: a hash of who, the source session, the start, and the piece if a visit was cut."""
-    with duckdb.connect(config={"threads": 1}) as con:
-        ids = con.sql("""
-            with named as (
-                select [user_id, source_session, epoch_us(started_at)::varchar] as parts, piece from sessions
-            )
-            select md5(
-                to_json(case when piece = 0 then parts else parts || [piece::varchar] end)::varchar
-            ) as session_id
-            from named
-        """).to_arrow_table()
-    return sessions.append_column("session_id", ids["session_id"])
+def _session_ids(con: duckdb.DuckDBPyConnection, sessions: pa.Table) -> pa.ChunkedArray:
+    """Ids of sessions: a hash of who, the source session, the start, and the piece if a visit was cut."""
+    return con.sql("""
+        with named as (
+            select [user_id, source_session, epoch_us(started_at)::varchar] as parts, piece from sessions
+        )
+        select md5(to_json(case when piece = 0 then parts else parts || [piece::varchar] end)::varchar) as session_id
+        from named
+    """).to_arrow_table()["session_id"]

@@ -4,7 +4,7 @@ A snapshot of an earlier night holds what it needs to go on, so a night reads th
 starts from the newest snapshot that still holds: if a file brought late events for a day, from one before that day.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 
 from pipelines.kernel import Relation
@@ -82,14 +82,20 @@ def _still_good(night: Night, table: str, shaped_by: str) -> list[Part]:
     snapshots: dict[str, list[Part]] = {}
     for part in night.store.parts(table, until=night.first - ONE_DAY):
         snapshots.setdefault(part.partition, []).append(part)
-    changed: dict[str, int] = {}
-    for part in night.store.parts("interactions"):
-        changed[part.partition] = max(part.version, changed.get(part.partition, 0))
+    changed = _versions(night.store.parts("interactions"))
     for partition, parts in sorted(snapshots.items(), reverse=True):
         newest = max((version for day, version in changed.items() if day <= partition), default=0)
         if all(part.slice.startswith(shaped_by) and part.version >= newest for part in parts):
             return parts
     return []
+
+
+def _versions(parts: Iterable[Part]) -> dict[str, int]:
+    """The newest version of each partition."""
+    versions: dict[str, int] = {}
+    for part in parts:
+        versions[part.partition] = max(part.version, versions.get(part.partition, 0))
+    return versions
 
 
 def _days_since(night: Night, former: Sequence[Part]) -> list[list[date]]:
@@ -152,14 +158,12 @@ def _days_to_gather(night: Night, shaped_by: str) -> list[date]:
     A run reads all days up to its night that are stale. A part that it made again, and that stayed the same, keeps its
     version; so the versions of the days after it count, too.
     """
-    gathered: dict[str, int] = {}
-    for part in night.store.parts("training_sequences"):
-        if part.slice.startswith(shaped_by):
-            gathered[part.partition] = max(part.version, gathered.get(part.partition, 0))
+    own = [part for part in night.store.parts("training_sequences") if part.slice.startswith(shaped_by)]
+    gathered = _versions(own)
     changed: dict[str, int] = {}
-    for part in night.store.parts("sessions", until=night.day):
-        for day in (part.partition, (date.fromisoformat(part.partition) + ONE_DAY).isoformat()):
-            changed[day] = max(part.version, changed.get(day, 0))
+    for started, version in _versions(night.store.parts("sessions", until=night.day)).items():
+        for day in (started, (date.fromisoformat(started) + ONE_DAY).isoformat()):
+            changed[day] = max(version, changed.get(day, 0))
     stale, read = {night.day}, 0
     for day in sorted({*gathered, *changed}, reverse=True):
         read = max(read, gathered.get(day, 0))

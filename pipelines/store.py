@@ -43,7 +43,6 @@ from pipelines.manifests import (
     read_state,
 )
 from pipelines.store_files import Files, LocalFiles, full_disk_is_told
-from pipelines.store_files import write_atomically as write_atomically
 from pipelines.store_remote import RemoteFiles
 
 RUNS: Final = "runs"

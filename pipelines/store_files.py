@@ -215,12 +215,8 @@ def full_disk_is_told(where: Path) -> Iterator[None]:
         ) from error
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Put a text file in place so that a reader sees the old or the new content, also after a power cut."""
-    _replace(path, text.encode())
-
-
 def _replace(path: Path, content: bytes) -> None:
+    """Put a file in place so that a reader sees the old or the new content, also after a power cut."""
     with _temporary(path, content) as fresh:
         os.replace(fresh, path)
     sync(path.parent)

@@ -5,16 +5,17 @@ The SELECTs here look at one session at a time and read ``files``, as a ``Relati
 
 from collections.abc import Iterable
 from datetime import date, timedelta
+from typing import Final
 
 from pipelines.engine import quote, start_of_day
 from pipelines.settings import EventType, Settings
 
+SUBJECT: Final = ("subject_type", "subject_id")
+"""Who learns: the columns of the user, or of the source session of an anonymous event."""
+
 
 def events_rows(settings: Settings, first: date, last: date) -> str:
-    """SELECT of the events from ``first`` to ``last``: who, what, when, and their place in the session.
-
-    The subject is the user, or the source session of an anonymous event.
-    """
+    """SELECT of the events from ``first`` to ``last``: who, what, when, and their place in the session."""
     start, end = _instants(settings, first, last)
     return f"""
         select session_id, user_id, case when user_id is null then 'session' else 'user' end as subject_type,

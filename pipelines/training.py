@@ -14,7 +14,6 @@ from typing import Any, Final
 from models import checkpoint, registry
 from models.recommender import FitReport, ModelConfig, NothingToLearn, Recommender, StepRecord, Validation
 from models.sequences import Sequences
-from pipelines.engine import describe_part, write_rows
 from pipelines.errors import InputError
 from pipelines.night import Night
 from pipelines.store import Part, Write
@@ -132,9 +131,7 @@ def _or_null(value: float) -> float | None:
 
 
 def _training_runs(night: Night, name: str, rows: Sequence[dict[str, Any]]) -> Write:
-    folder = night.store.run_folder(night.run_id, "training_runs")
-    path = write_rows(rows, "training_runs", folder, night.day, name)
-    part = describe_part(night.store, path, night.day, name)
+    part = night.write_rows("training_runs", rows, name)
     return Write("training_runs", (part,), frozenset({part.partition}), frozenset({name}))
 
 

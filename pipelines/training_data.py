@@ -14,6 +14,7 @@ from models.sequences import Sequences
 from pipelines.engine import create_views, scan_parts
 from pipelines.kernel import Relation
 from pipelines.night import Night
+from pipelines.runs import one_chunk
 from pipelines.store import Part
 from pipelines.vocabulary import FIRST_NUMBER, vocabulary_hash
 
@@ -63,7 +64,7 @@ def load_vocabulary(night: Night) -> Vocabulary:
             order by number
         """).to_arrow_table()
         content_hash = vocabulary_hash(con)
-    return Vocabulary(_one_chunk(rows["item_id"].cast(pa.string())), rows["is_listed"].to_numpy(), content_hash)
+    return Vocabulary(one_chunk(rows["item_id"].cast(pa.string())), rows["is_listed"].to_numpy(), content_hash)
 
 
 def load_training_data(night: Night) -> TrainingData:
@@ -143,15 +144,11 @@ def to_sequences(item_numbers: pa.ChunkedArray | pa.Array, event_times: pa.Chunk
 def _flatten(
     item_numbers: pa.ChunkedArray | pa.Array, event_times: pa.ChunkedArray | pa.Array
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
-    numbers, times = _one_chunk(item_numbers), _one_chunk(event_times)
+    numbers, times = one_chunk(item_numbers), one_chunk(event_times)
     lengths = pc.fill_null(pc.list_value_length(numbers), 0).to_numpy()
     items = numbers.flatten().to_numpy(zero_copy_only=False).astype(np.int32)
     seconds = times.flatten().cast(pa.int64()).to_numpy(zero_copy_only=False) // 1_000_000
     return items, seconds.astype(np.int64), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-
-
-def _one_chunk(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def newest_day(sequences: Sequences, zone: str) -> date | None:

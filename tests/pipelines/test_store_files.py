@@ -17,7 +17,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from pipelines.errors import InputError
 from pipelines.store import Store, open_files
-from pipelines.store_files import Files, LocalFiles, full_disk_is_told, write_atomically
+from pipelines.store_files import Files, LocalFiles, full_disk_is_told
 from pipelines.store_remote import RemoteFiles
 from tests.pipelines.small_parts import DAYS, killed, names, part, publish, said
 from tests.pipelines.small_s3 import BUCKET, s3_server
@@ -151,9 +151,9 @@ def test_a_file_system_without_hard_links_is_told(
 
 
 def test_a_text_is_replaced_as_a_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "file.txt"
-    write_atomically(path, "a long first text")
-    write_atomically(path, "ö")
+    files, path = LocalFiles(tmp_path), tmp_path / "new" / "file.txt"
+    files.write({"new/file.txt": b"a long first text"})
+    files.write({"new/file.txt": "ö".encode()})
     assert path.read_bytes() == "ö".encode()
     assert list(path.parent.iterdir()) == [path]
 
@@ -161,7 +161,7 @@ def test_a_text_is_replaced_as_a_whole_and_nothing_else_is_left(tmp_path: Path) 
 def test_a_process_that_is_killed_while_it_replaces_a_text_leaves_the_old_or_the_new_one(tmp_path: Path) -> None:
     path, step, seen = tmp_path / "file.txt", 1, []
     path.write_text("old")
-    while killed(lambda: write_atomically(path, "new"), step):
+    while killed(lambda: LocalFiles(tmp_path).write({path.name: b"new"}), step):
         seen.append(path.read_text())
         path.write_text("old")
         step += 1
