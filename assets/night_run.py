@@ -122,10 +122,18 @@ def _staged(night: Night, table: str, writes: Sequence[Write]) -> str:
     return scan_parts(night.store, table, write.parts)
 
 
+def _shown(night: Night, table: str, writes: Sequence[Write]) -> str:
+    """The staged table; of snapshots the one of this night, though older ones may have been brought up to date."""
+    parts = [part for write in writes if write.table == table for part in write.parts]
+    if CONTRACTS[table].snapshot:
+        parts = [part for part in parts if part.partition == night.day.isoformat()]
+    return scan_parts(night.store, table, parts)
+
+
 def _metadata(
     night: Night, table: str, writes: Sequence[Write], report: CheckpointReport, measured: Measurement
 ) -> dict[str, Any]:
-    views = {"interactions": night.published("interactions"), "batch": _staged(night, table, writes)}
+    views = {"interactions": night.published("interactions"), "batch": _shown(night, table, writes)}
     with night.connect() as con:
         # Dagster stores the metadata of a range once for each of its days: too often for a picture.
         metadata = table_metadata(con, CONTRACTS[table], views, with_plot=night.first == night.day)

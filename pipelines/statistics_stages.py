@@ -4,7 +4,7 @@ A snapshot of an earlier night holds what it needs to go on, so a night reads th
 starts from the newest snapshot that still holds: if a file brought late events for a day, from one before that day.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 
 from pipelines.kernel import Relation
@@ -21,88 +21,112 @@ from pipelines.vocabulary import TOKENS, vocabulary_kernel
 def build_item_frequency(night: Night) -> list[Write]:
     """Count the items as of this night, and note who met which item for the first time."""
     settings = night.settings
-    shaped_by = _shaped_by(night)
-    former = _still_good(night, "item_frequency", shaped_by)
+    known = _what_is_counted(night)
+    former = _still_good(night, "item_frequency", known)
     met = [part for part in night.store.parts("item_users") if former and part.partition <= former[0].partition]
-    if not all(part.slice.startswith(shaped_by) for part in met):  # other rules were tried since, and taken back
+    if not all(_is_of(part, known.values()) for part in met):  # counted from other events, which were taken back
         former, met = [], []
     num_former = len(met)
-    new_days: list[date] = []
-    for days in _days_since(night, former):
+    chunks, kept = _days_since(night, former)
+    snapshots: list[Part] = []
+    for days in chunks:
+        slice_ = known[days[-1]]
         events = _events(night, days)
         new = night.run(
             item_users_kernel(settings.nights.time_zone),
             {"events": events, "former_item_users": night.relation_of("item_users", met)},
             days,
-            shaped_by,
+            slice_,
         )
-        sessions = session_items_rows(settings, days[0], days[-1])
         relations = {
             "events": events,
-            "session_items": _sessions(night, days, sessions),
+            "session_items": _sessions(night, days, session_items_rows(settings, days[0], days[-1])),
             "new_item_users": night.relation_of("item_users", new),
             "former_item_frequency": night.relation_of("item_frequency", former),
         }
-        former = night.run(item_frequency_kernel(settings.statistics, days[-1]), relations, [days[-1]], shaped_by)
+        former = night.run(item_frequency_kernel(settings.statistics, days[-1]), relations, [days[-1]], slice_)
+        snapshots += former if days[-1] in kept else []
         met += new
-        new_days += days
     return [
-        replace_days("item_frequency", former, [night.day]),
-        replace_days("item_users", met[num_former:], new_days),
+        replace_days("item_frequency", snapshots, kept),
+        replace_days("item_users", met[num_former:], [day for days in chunks for day in days]),
     ]
 
 
 def build_interval_uniformity(night: Night) -> list[Write]:
     """Measure how evenly each user's visits are spaced, as of this night."""
     settings = night.settings
-    shaped_by = _shaped_by(night)
-    former = _still_good(night, "interval_uniformity", shaped_by)
-    for days in _days_since(night, former):
+    known = _what_is_counted(night)
+    former = _still_good(night, "interval_uniformity", known)
+    chunks, kept = _days_since(night, former)
+    snapshots: list[Part] = []
+    for days in chunks:
         kernel = interval_uniformity_kernel(settings.statistics, settings.nights.time_zone, days[-1])
         relations = {
             "events": _events(night, days),
             "former_interval_uniformity": night.relation_of("interval_uniformity", former),
         }
-        former = night.run(kernel, relations, [days[-1]], shaped_by)
-    return [replace_days("interval_uniformity", former, [night.day])]
+        former = night.run(kernel, relations, [days[-1]], known[days[-1]])
+        snapshots += former if days[-1] in kept else []
+    return [replace_days("interval_uniformity", snapshots, kept)]
 
 
 def _shaped_by(night: Night) -> str:
-    """The settings that shape what is counted: another hash, and no former snapshot is good."""
+    """The settings that shape what is counted."""
     settings = night.settings
     kinds = "\n".join(kind.model_dump_json() for kind in settings.events.event_types)
     return rules_hash(settings.sessions, kinds, settings.nights.time_zone, settings.statistics.time_granularity)
 
 
-def _still_good(night: Night, table: str, shaped_by: str) -> list[Part]:
-    """The newest snapshot before this night from which one may go on; none if there is no such.
+def _what_is_counted(night: Night) -> dict[date, str]:
+    """For each day up to this night, a hash of the events up to it and of the settings that shape what is counted.
 
-    It is good if the same settings shaped it, and no event of its days was published after it.
+    It is the slice of what is counted as of that day: where it is another by now, that cannot be gone on from.
     """
-    snapshots: dict[str, list[Part]] = {}
+    hashes: dict[str, list[str]] = {}
+    for part in night.store.parts("interactions", until=night.day):
+        hashes.setdefault(part.partition, []).append(part.sha256)
+    known, so_far = {}, _shaped_by(night)
+    for day in days_between(_earliest(night), night.day):
+        so_far = rules_hash(so_far, day.isoformat(), *hashes.get(day.isoformat(), ()))
+        known[day] = so_far
+    return known
+
+
+def _is_of(part: Part, known: Collection[str]) -> bool:
+    """Tell whether a part was counted from one of these events; an engine may add a bucket to its slice."""
+    return part.slice.split("-")[0] in known
+
+
+def _still_good(night: Night, table: str, known: Mapping[date, str]) -> list[Part]:
+    """The newest snapshot before this night that holds the events known by now; none if there is no such."""
+    snapshots: dict[date, list[Part]] = {}
     for part in night.store.parts(table, until=night.first - ONE_DAY):
-        snapshots.setdefault(part.partition, []).append(part)
-    changed = _versions(night.store.parts("interactions"))
-    for partition, parts in sorted(snapshots.items(), reverse=True):
-        newest = max((version for day, version in changed.items() if day <= partition), default=0)
-        if all(part.slice.startswith(shaped_by) and part.version >= newest for part in parts):
+        snapshots.setdefault(date.fromisoformat(part.partition), []).append(part)
+    for day, parts in sorted(snapshots.items(), reverse=True):
+        if day in known and all(_is_of(part, [known[day]]) for part in parts):
             return parts
     return []
 
 
-def _versions(parts: Iterable[Part]) -> dict[str, int]:
-    """The newest version of each partition."""
-    versions: dict[str, int] = {}
-    for part in parts:
-        versions[part.partition] = max(part.version, versions.get(part.partition, 0))
-    return versions
+def _earliest(night: Night) -> date:
+    return min([night.first, *night.store.partitions("interactions", until=night.day)])
 
 
-def _days_since(night: Night, former: Sequence[Part]) -> list[list[date]]:
-    """The days after a snapshot, up to this night, in chunks."""
-    known = night.store.partitions("interactions", until=night.day)
-    after = date.fromisoformat(former[0].partition) + ONE_DAY if former else min([night.first, *known])
-    return chunks_of_days(night, "interactions", after, night.day)
+def _days_since(night: Night, former: Sequence[Part]) -> tuple[list[list[date]], list[date]]:
+    """The days after a snapshot up to this night, in chunks, and those at whose end a snapshot is kept.
+
+    Tomorrow's file may bring events of the days before. So there is a snapshot of ``lateness_days`` ago as well, and
+    between them of 1, 2, 4, ... days ago: the next night goes on from one at most twice as old as its oldest event.
+    """
+    first = date.fromisoformat(former[0].partition) + ONE_DAY if former else _earliest(night)
+    lateness = night.settings.events.lateness_days
+    days_ago = {0, lateness, *(2**n for n in range(lateness.bit_length()))}
+    kept = sorted(night.day - num_days * ONE_DAY for num_days in days_ago if num_days <= (night.day - first).days)
+    begins = [first, *(day + ONE_DAY for day in kept[:-1])]
+    ranges = zip(begins, kept, strict=True)
+    chunks = [chunk for begin, end in ranges for chunk in chunks_of_days(night, "interactions", begin, end)]
+    return chunks, kept
 
 
 def _events(night: Night, days: Sequence[date]) -> Relation:
@@ -170,6 +194,14 @@ def _days_to_gather(night: Night, shaped_by: str) -> list[date]:
         if day not in gathered or read < changed.get(day, 0):
             stale.add(date.fromisoformat(day))
     return sorted(day for day in stale if day <= night.day)
+
+
+def _versions(parts: Iterable[Part]) -> dict[str, int]:
+    """The newest version of each partition."""
+    versions: dict[str, int] = {}
+    for part in parts:
+        versions[part.partition] = max(part.version, versions.get(part.partition, 0))
+    return versions
 
 
 def _consecutive(days: Sequence[date]) -> list[list[date]]:

@@ -18,6 +18,7 @@ from pipelines.log_stages import build_sessions
 from pipelines.night import Night
 from pipelines.query import run_query
 from pipelines.settings import Settings
+from pipelines.store import Write
 from pipelines.views import FILE_NAME
 from tests.assets.small_shop import LAST_NIGHT, NEXT_NIGHT, copy_shop, run_night, write_next_day
 
@@ -194,3 +195,13 @@ def test_every_table_in_the_interface_has_its_rows_its_columns_and_its_checks(sh
         assert "|" in str(metadata["sample"].value)
     evaluated = {(e.asset_key.to_user_string(), e.check_name) for e in result.get_asset_check_evaluations()}
     assert ("recommendations", "columns_match_the_contract") in evaluated
+
+
+def test_the_interface_shows_the_snapshot_of_the_night_and_no_older_one_that_was_made_again(shop: Settings) -> None:
+    store = shop.open_store()
+    store.publish([Write("item_frequency", ())])
+    result = run_night(shop, LAST_NIGHT)
+    assert len(store.partitions("item_frequency")) > 1
+    (tonight,) = store.parts("item_frequency", since=LAST_NIGHT)
+    (event,) = [e for e in result.get_asset_materialization_events() if e.asset_key == dg.AssetKey("item_frequency")]
+    assert event.materialization.metadata["dagster/row_count"].value == tonight.num_rows

@@ -151,16 +151,74 @@ def test_statistics_go_on_from_before_the_day_of_a_late_event(tmp_path: Path, mo
     put_log(tmp_path, 4, [event("u", "i", at(14, 2)), event("w", "i", at(12, 4))])
     readings = spy_on(monkeypatch)
     store = run(settings, day(4))
-    found = {table: only for table, (only,) in by_table(readings).items()}
-    assert found["item_frequency"].read["former_item_frequency"] == [day(1)]
-    assert found["interval_uniformity"].read["former_interval_uniformity"] == [day(1)]
-    assert found["item_users"].written == days_between(2, 4)
-    assert found["training_sequences"].written == days_between(2, 4)
+    found = by_table(readings)
+    three_days = days_between(2, 4)
+    for table in ("item_frequency", "interval_uniformity"):
+        assert [reading.read[f"former_{table}"] for reading in found[table]] == [[day(1)], [day(2)], [day(3)]]
+        assert [reading.written for reading in found[table]] == [[on] for on in three_days]
+    assert [on for reading in found["item_users"] for on in reading.written] == three_days
+    assert [on for reading in found["training_sequences"] for on in reading.written] == three_days
     assert dict(newest(store, "item_frequency", "item_id", "num_events"))["i"] == 6
     assert [row for row in rows_of(store, "item_users", "first_date", "item_id", "user_id") if row[1] == "i"] == [
         (day(0), "i", "v"), (day(2), "i", "u"), (day(4), "i", "w"),
     ]  # fmt: skip
     assert_equal(content(store), content(run(settings_of(tmp_path, store={"root": "fresh"}), day(0), day(4))))
+
+
+@pytest.mark.parametrize("days_late", [1, 2, 3])
+def test_a_night_reads_no_history_though_every_file_brings_late_events(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days_late: int
+) -> None:
+    settings = settings_of(tmp_path, events={"lateness_days": 3})
+    for number in range(14):
+        late = [event("w", f"i{number}", at(15, number - days_late))] if number >= days_late else []
+        put_log(tmp_path, number, [event("u", "i", at(12, number)), *late])
+    run(settings, day(0), day(9))
+    readings = spy_on(monkeypatch)
+    for number in range(10, 14):
+        readings.clear()
+        store = run(settings, day(number))
+        found = by_table(readings)
+        for table in ("item_frequency", "interval_uniformity"):
+            assert found[table][0].read[f"former_{table}"] == [day(number - days_late - 1)]
+            assert {on for reading in found[table] for on in reading.read["events"]} == set(
+                days_between(number - days_late - 1, number)
+            )
+    assert_equal(content(store), content(run(settings_of(tmp_path, store={"root": "fresh"}), day(0), day(13))))
+
+
+@pytest.mark.parametrize(
+    ("lateness_days", "days_ago"), [(0, [0]), (1, [0, 1]), (6, [0, 1, 2, 4, 6]), (99, [0, 1, 2, 4, 8])]
+)
+def test_snapshots_are_kept_for_what_late_events_will_ask_for(
+    tmp_path: Path, lateness_days: int, days_ago: list[int]
+) -> None:
+    for number in range(10):
+        put_log(tmp_path, number, [event("u", "i", at(12, number))])
+    store = run(settings_of(tmp_path, events={"lateness_days": lateness_days}), day(0), day(9))
+    for table in ("item_frequency", "interval_uniformity"):
+        assert store.partitions(table) == [day(9 - num_days) for num_days in reversed(days_ago)]
+    assert rows_of(store, "item_frequency", "as_of_date", "num_events") == [
+        (day(9 - num_days), 10 - num_days) for num_days in reversed(days_ago)
+    ]
+
+
+def test_statistics_go_on_from_what_is_counted_and_not_from_what_was(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    for number in range(6):
+        put_log(tmp_path, number, [event("u", "i", at(12, number))])
+        run(settings, day(number))
+    before = state(settings.open_store())
+    put_log(tmp_path, 1, [event("u", "i", at(12, 1)), event("v", "i", at(13, 1))])
+    for number in (1, 5):
+        run(settings, day(number))
+    put_log(tmp_path, 1, [event("u", "i", at(12, 1))])
+    store = settings.open_store()
+    for number in (1, 5):
+        store = run(settings, day(number))
+    assert rows_of(store, "item_users", "first_date", "item_id", "user_id") == [(day(0), "i", "u")]
+    assert state(store)["interactions"] == before["interactions"]
+    assert_equal(content(store), content(run(settings_of(tmp_path, store={"root": "fresh"}), day(0), day(5))))
 
 
 OTHER_RULES: dict[str, dict[str, Any]] = {
@@ -174,6 +232,7 @@ OTHER_RULES: dict[str, dict[str, Any]] = {
 def test_other_rules_make_anew_what_they_shape(wild: Path, tmp_path: Path, rules: dict[str, Any]) -> None:
     settings = copy_of(wild, tmp_path)
     former = state(settings.open_store())
+    counted_before = {part.slice for part in settings.open_store().parts("item_users")}
     fixed = wild_settings(tmp_path, "fresh")
     kinds = {**fixed.events.model_dump(), **rules.get("events", {})}
     other = fixed.model_validate({**fixed.model_dump(), "folder": tmp_path, **rules, "events": kinds})
@@ -182,12 +241,9 @@ def test_other_rules_make_anew_what_they_shape(wild: Path, tmp_path: Path, rules
     found, expected = content(store), content(fresh)
     found.pop("interactions"), expected.pop("interactions")  # their weight is that of the day on which they came
     assert_equal(found, expected)
-    shaped = ("sessions", "item_users", "item_frequency", "interval_uniformity", "training_sequences")
-    slices = {table: {part.slice for part in store.parts(table, since=day(NUM_DAYS))} for table in shaped}
-    assert all(len(of_night) == 1 for of_night in slices.values())
-    for table in ("sessions", "item_users", "training_sequences"):
-        of_all = {part.slice for part in store.parts(table)}
-        assert of_all == slices[table], table
+    for table in ("sessions", "training_sequences"):
+        assert len({part.slice for part in store.parts(table)}) == 1, table
+    assert {part.slice for part in store.parts("item_users")}.isdisjoint(counted_before)
     rebuilt = set(state(store)["sessions"]).isdisjoint(former["sessions"][:-2])
     assert rebuilt == ("sessions" in rules)
 
@@ -256,7 +312,9 @@ def test_parts_of_the_statistics_are_described_by_day(tmp_path: Path) -> None:
     assert [(p.partition, p.num_rows) for p in store.parts("item_users")] == [
         (on.isoformat(), rows) for on, rows in zip(days, (1, 0, 1), strict=True)
     ]
-    assert [(p.partition, p.num_rows) for p in store.parts("item_frequency")] == [(day(0).isoformat(), 2)]
+    assert [(p.partition, p.num_rows) for p in store.parts("item_frequency")] == [
+        (on.isoformat(), rows) for on, rows in zip(days, (1, 1, 2), strict=True)
+    ]
 
 
 def test_only_items_with_a_number_are_in_the_sequences(tmp_path: Path) -> None:
