@@ -151,8 +151,8 @@ def _measured() -> Iterator[list[Cost]]:
 
 def _compile() -> None:
     """Have the inner loop of the neighbours compiled, or its compilation loaded."""
-    none, begins = np.zeros(0, np.int64), np.zeros(1, np.int64)
-    most_similar(none, none, begins, none, begins, none, none, none, 1)
+    none, few, begins = np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(1, np.int64)
+    most_similar(none, begins, few, none, few, begins, few, few, none, 1)
 
 
 def run_night(job: Job) -> NightReport:

@@ -8,75 +8,89 @@ after the night is read. A window bounds the work, and so does the number of new
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipelines.engine import quote
 from pipelines.kernel import Kernel, Step
-from pipelines.pair_sums import COUNT, GAP, Floats, Ints, most_similar
-from pipelines.runs import starts_of
+from pipelines.pair_sums import COUNT, GAP, Floats, Ints, SmallInts, most_similar
 from pipelines.settings import Statistics
 from pipelines.teaching_events import SUBJECT
 
 NUM_CANDIDATES: Final = 50
+BLOCK_ITEMS: Final = 10_000
+"""Items whose candidates are in memory at once: 2 kB each."""
 
 
 def item_neighbours_kernel(statistics: Statistics, day: date) -> Kernel:
     """The ``num_neighbours`` best neighbours of each item.
 
-    Reads ``events`` of the window and ``item_frequency`` of the night.
+    Reads ``events`` of the window and ``item_frequency`` of the night. Every bucket of items reads all touches: so they
+    are small numbers by then, and lie subject by subject.
     """
+    first = day - timedelta(days=statistics.neighbour_days)
+    fold = partial(rank_neighbours, statistics.num_neighbours, day)
     return Kernel(
         "item_neighbours",
         (
-            Step("touches", SUBJECT, ("events",), _touches(statistics.max_neighbour_items)),
-            Step("own_items", ("item_id",), ("touches",), "select distinct item_id from touches"),
-            Step(
-                "ranked",
-                ("item_id",),
-                ("own_items",),
-                _ORDERED,
-                partial(rank_neighbours, statistics.num_neighbours, day),
-            ),
+            Step("numbered", (), (), _NUMBERED),
+            Step("own_items", (), (), "select item from numbered"),
+            Step("touches", SUBJECT, ("events",), _touches(statistics.max_neighbour_items, first)),
+            Step("ranked", ("item",), ("own_items",), _ITEMS_AND_TOUCHES, fold),
         ),
     )
 
 
-def _touches(max_items: int) -> str:
-    """The newest distinct items of each subject, with the time of its last event on them."""
+_NUMBERED: Final = """
+    select item_id, (row_number() over (order by item_id) - 1)::integer as item,
+        coalesce(gap_variance_s2, 0) as variance
+    from item_frequency
+"""
+
+
+def _touches(max_items: int, first: date) -> str:
+    """The newest distinct items of each subject, with the second of its last event on them, counted from a day on."""
     return f"""
-        select subject_type, subject_id, item_id, max(epoch_us(event_time)) // 1_000_000 as time_s
-        from events group by subject_type, subject_id, item_id
-        qualify row_number() over (partition by subject_type, subject_id order by time_s desc, item_id) <= {max_items}
+        select item, second, newest = 1 as is_first from (
+            select subject_type, subject_id, item,
+                ((max(epoch_us(event_time)) - epoch_us({quote(first)}::timestamptz)) // 1_000_000)::integer as second,
+                row_number() over (partition by subject_type, subject_id order by second desc, item) as newest
+            from events join numbered using (item_id) group by subject_type, subject_id, item
+        ) where newest <= {max_items} order by subject_type, subject_id, newest
     """
 
 
-_ORDERED: Final = """
-    select subject_type, subject_id, item_id, time_s, coalesce(gap_variance_s2, 0) as gap_variance_s2,
-        own_items.item_id is not null as is_own
-    from touches left join own_items using (item_id) join item_frequency using (item_id)
-    order by subject_type, subject_id, item_id
+_ITEMS_AND_TOUCHES: Final = """
+    select item_id, item, variance, own_items.item is not null as is_own, null::integer as second, false as is_first
+    from numbered left join own_items using (item)
+    union all
+    select null, item, null, null, second, is_first from touches
 """
 
 
 @dataclass(frozen=True)
-class _Touches:
-    """T touches of S subjects on I items, ordered by subject.
+class _Items:
+    """I items in order of their ids, the gap variance of each (s^2), and whether its neighbours are asked for."""
 
-    ``items`` int64[T] are places in ``item_ids``, which are sorted; ``begins`` int64[S + 1]; ``variances`` float64[I];
-    ``is_own`` bool[I] tells the items whose neighbours are asked for.
-    """
-
-    items: Ints
-    times: Ints
-    begins: Ints
-    item_ids: pa.Array
+    ids: pa.Array
     variances: Floats
     is_own: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Touches:
+    """T touches of S subjects, subject by subject: ``items`` and ``seconds`` int32[T], ``begins`` int64[S + 1]."""
+
+    items: SmallInts
+    seconds: SmallInts
+    begins: Ints
 
 
 @dataclass(frozen=True)
@@ -91,55 +105,79 @@ class _Pairs:
 
 
 def rank_neighbours(num_neighbours: int, day: date, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Rank the neighbours of the own items in the ordered rows of all touches."""
-    tables = [pa.Table.from_batches([batch]) for batch in batches if batch.num_rows]
-    if not tables:
+    """Rank the neighbours of the own items, given the rows of all items and then of all touches."""
+    gathered = _gather(batches)
+    if gathered is None:
         return
-    touches = _encode(pa.concat_tables(tables).combine_chunks())
-    ranked = _ranked(touches, _candidates(touches, max(NUM_CANDIDATES, num_neighbours)), num_neighbours)
-    yield ranked.append_column("as_of_date", pa.repeat(pa.scalar(day), ranked.num_rows))
+    items, touches = gathered
+    for pairs in _candidates(items, touches, max(NUM_CANDIDATES, num_neighbours)):
+        ranked = _ranked(items, pairs, num_neighbours)
+        yield ranked.append_column("as_of_date", pa.repeat(pa.scalar(day), ranked.num_rows))
 
 
-def _encode(rows: pa.Table) -> _Touches:
-    encoded = rows["item_id"].combine_chunks().dictionary_encode()
-    order = np.argsort(np.asarray(encoded.dictionary.to_pylist(), dtype=object), kind="stable")
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    items = place[encoded.indices.to_numpy()]
-    variances, is_own = np.zeros(len(order)), np.zeros(len(order), bool)
-    variances[items] = rows["gap_variance_s2"].to_numpy()
-    is_own[items] = rows["is_own"].to_numpy()
-    begins = np.append(np.flatnonzero(starts_of(rows, *SUBJECT)), rows.num_rows)
-    ids = encoded.dictionary.take(pa.array(order))
-    return _Touches(items, rows["time_s"].to_numpy(), begins, ids, variances, is_own)
+def _gather(batches: Iterator[pa.RecordBatch]) -> tuple[_Items, _Touches] | None:
+    """Take the rows apart; a batch at a time, for as rows the touches are three times as large. None without rows."""
+    of_items: list[pa.RecordBatch] = []
+    places: list[SmallInts] = []
+    seconds: list[SmallInts] = []
+    is_first: list[NDArray[np.bool_]] = []
+    for batch in batches:
+        is_item = pc.is_valid(batch["item_id"])
+        of_items.append(batch.filter(is_item))
+        touches = batch.filter(pc.invert(is_item))
+        places.append(touches["item"].to_numpy())
+        seconds.append(touches["second"].to_numpy())
+        is_first.append(touches["is_first"].to_numpy(zero_copy_only=False))
+    if not of_items:
+        return None
+    begins = np.append(np.flatnonzero(np.concatenate(is_first)), sum(map(len, places)))
+    return _items(of_items), _Touches(np.concatenate(places), np.concatenate(seconds), begins)
 
 
-def _candidates(touches: _Touches, num_candidates: int) -> _Pairs:
-    lengths = np.diff(touches.begins)
-    own_items = np.flatnonzero(touches.is_own)
-    neighbours, similarity, sums = most_similar(
-        own_items,
-        np.argsort(touches.items, kind="stable"),
-        np.append(0, np.cumsum(np.bincount(touches.items, minlength=len(touches.item_ids)))),
-        np.repeat(np.arange(len(lengths)), lengths),
-        touches.begins,
-        touches.items,
-        touches.times,
-        np.round(1e9 / np.log1p(lengths)).astype(np.int64),
-        num_candidates,
+def _items(batches: list[pa.RecordBatch]) -> _Items:
+    rows = pa.Table.from_batches(batches).sort_by("item")
+    return _Items(
+        rows["item_id"].combine_chunks(), rows["variance"].to_numpy(), rows["is_own"].to_numpy(zero_copy_only=False)
     )
-    row, slot = np.nonzero(neighbours >= 0)
-    found = sums[row, slot]
-    return _Pairs(own_items[row], neighbours[row, slot], found[:, COUNT], similarity[row, slot], found[:, GAP])
 
 
-def _ranked(touches: _Touches, pairs: _Pairs, num_neighbours: int) -> pa.Table:
+def _candidates(items: _Items, touches: _Touches, num_candidates: int) -> Iterator[_Pairs]:
+    """The most similar items of each own item that anyone touched, in blocks."""
+    counts = np.bincount(touches.items, minlength=len(items.ids))
+    own_items = np.flatnonzero(items.is_own & (counts > 0))
+    of_own = np.flatnonzero(items.is_own[touches.items])
+    own_touches = of_own[np.argsort(touches.items[of_own], kind="stable")].astype(np.int32)
+    own_begins = np.append(0, np.cumsum(counts[own_items]))
+    lengths = np.diff(touches.begins)
+    subjects = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+    weights = np.round(1e9 / np.log1p(lengths)).astype(np.int64)
+    for begin, end in pairwise([*range(0, len(own_items), BLOCK_ITEMS), len(own_items)]):
+        neighbours, similarity, sums = most_similar(
+            own_items[begin:end],
+            own_begins[begin : end + 1],
+            own_touches,
+            counts,
+            subjects,
+            touches.begins,
+            touches.items,
+            touches.seconds,
+            weights,
+            num_candidates,
+        )
+        row, slot = np.nonzero(neighbours >= 0)
+        of_pair = sums[row, slot]
+        yield _Pairs(
+            own_items[begin + row], neighbours[row, slot], of_pair[:, COUNT], similarity[row, slot], of_pair[:, GAP]
+        )
+
+
+def _ranked(items: _Items, pairs: _Pairs, num_neighbours: int) -> pa.Table:
     """Rank candidates by their score; of equal ones the smaller id comes first."""
     mean_gap_s = pairs.gap_s / pairs.num_subjects
     score = (
         0.4 * pairs.similarity / (1 + pairs.similarity)
         + 0.8 / (1 + np.log1p(mean_gap_s))
-        + 0.5 / (1 + np.log1p(touches.variances[pairs.neighbour]))
+        + 0.5 / (1 + np.log1p(items.variances[pairs.neighbour]))
     )
     order = np.lexsort((pairs.neighbour, -score, pairs.item))
     begins = np.flatnonzero(np.diff(pairs.item[order], prepend=-1))
@@ -147,9 +185,9 @@ def _ranked(touches: _Touches, pairs: _Pairs, num_neighbours: int) -> pa.Table:
     best = order[rank <= num_neighbours]
     return pa.table(
         {
-            "item_id": touches.item_ids.take(pa.array(pairs.item[best])),
+            "item_id": items.ids.take(pa.array(pairs.item[best])),
             "rank": rank[rank <= num_neighbours].astype(np.int32),
-            "neighbour_id": touches.item_ids.take(pa.array(pairs.neighbour[best])),
+            "neighbour_id": items.ids.take(pa.array(pairs.neighbour[best])),
             "similarity": pairs.similarity[best],
             "mean_gap_s": mean_gap_s[best],
             "num_subjects": pairs.num_subjects[best],

@@ -11,6 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+SmallInts = NDArray[np.int32]
 Floats = NDArray[np.float64]
 COUNT, WEIGHT, GAP = 0, 1, 2
 
@@ -40,25 +41,26 @@ def _insert(
 @njit(cache=True)
 def most_similar(
     own_items: Ints,
-    touches_of_item: Ints,
-    item_begins: Ints,
-    subject_of: Ints,
+    own_begins: Ints,
+    own_touches: SmallInts,
+    counts: Ints,
+    subjects: SmallInts,
     subject_begins: Ints,
-    items: Ints,
-    times: Ints,
+    items: SmallInts,
+    seconds: SmallInts,
     weights: Ints,
     num_candidates: int,
 ) -> tuple[Ints, Floats, Ints]:
     """Find up to ``num_candidates`` items for each of O own items, the most similar first, ties by their number.
 
-    Touches are numbered subject by subject: ``items`` and ``times`` [T], ``subject_begins`` [S + 1]; ``subject_of`` [T]
-    is the other way. ``weights`` [S] are whole, in units of 1e-9. ``touches_of_item`` [T] lists the touches item by
-    item, from ``item_begins`` [I + 1].
+    Touches are numbered subject by subject: ``items``, ``seconds`` and ``subjects`` [T], and ``subject_begins`` [S + 1]
+    the other way. ``weights`` [S] of subjects are whole, in units of 1e-9; ``counts`` [I] are the touches of each item.
+    Those of the own items are listed in ``own_touches``, item by item, from ``own_begins`` [O + 1] on.
 
     Returns neighbours int64[O, C] with -1 where there is none, their similarity float64[O, C], and int64[O, C, 3]: the
-    subjects that share the two, the sum of their weights, and the sum of their times between.
+    subjects that share the two, the sum of their weights, and the sum of their times between, in seconds.
     """
-    num_items = len(item_begins) - 1
+    num_items = len(counts)
     totals = np.zeros((num_items, 3), np.int64)
     met = np.empty(num_items, np.int64)
     neighbours = np.full((len(own_items), num_candidates), -1, np.int64)
@@ -67,9 +69,9 @@ def most_similar(
     for row in range(len(own_items)):
         item = own_items[row]
         num_met = 0
-        for n in range(item_begins[item], item_begins[item + 1]):
-            touch = touches_of_item[n]
-            subject = subject_of[touch]
+        for n in range(own_begins[row], own_begins[row + 1]):
+            touch = own_touches[n]
+            subject = subjects[touch]
             for other in range(subject_begins[subject], subject_begins[subject + 1]):
                 total = totals[items[other]]
                 if total[COUNT] == 0:
@@ -77,14 +79,12 @@ def most_similar(
                     num_met += 1
                 total[COUNT] += 1
                 total[WEIGHT] += weights[subject]
-                total[GAP] += abs(times[other] - times[touch])
-        num_own = item_begins[item + 1] - item_begins[item]
+                total[GAP] += abs(np.int64(seconds[other]) - seconds[touch])
         num_found = 0
         for n in range(num_met):
             neighbour = met[n]
             if neighbour != item:
-                shared = float(num_own) * float(item_begins[neighbour + 1] - item_begins[neighbour])
-                similarity = totals[neighbour, WEIGHT] / 1e9 / math.sqrt(shared)
+                similarity = totals[neighbour, WEIGHT] / 1e9 / math.sqrt(float(counts[item]) * float(counts[neighbour]))
                 num_found = _insert(
                     neighbours[row], similarities[row], sums[row], num_found, neighbour, similarity, totals[neighbour]
                 )
