@@ -81,7 +81,6 @@ def build_table(storage: Storage, folder: Path, rows: int) -> None:
     session but that of a stranger. One row of a file in 33 was rejected.
     """
     with connect(storage, folder / "scratch") as con:
-        con.execute("set enable_progress_bar = false")
         for number, day in enumerate(DAYS):
             first, last = (rows * n // len(DAYS) for n in (number, number + 1))
             con.execute(f"create or replace temp table events as {_events(day, first, last)}")

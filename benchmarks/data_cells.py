@@ -21,7 +21,7 @@ from assets.measurement import Measurement
 from benchmarks.data_check import difference
 from benchmarks.data_inputs import Inputs
 from benchmarks.data_process import tree_cpu_s
-from benchmarks.data_shop import KERNELS, STAGES, Workload, published
+from benchmarks.data_shop import KERNELS, STAGES, Workload, newest, published
 from pipelines.night import Night
 from pipelines.pair_sums import most_similar
 from pipelines.sample_shop import SampleShop
@@ -116,7 +116,8 @@ def _by_stage(job: Job) -> tuple[Cost, Files]:
         _compile()
         with _measured() as costs:
             writes = STAGES[stage](night)
-    return costs[0], {write.table: [Path(path) for path in store.paths(write.parts)] for write in writes}
+    files = {write.table: store.paths(newest(write.table, write.parts)) for write in writes}
+    return costs[0], {table: [Path(path) for path in paths] for table, paths in files.items()}
 
 
 @contextmanager

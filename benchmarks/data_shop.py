@@ -13,6 +13,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from pipelines.contracts import CONTRACTS
 from pipelines.ingest import LOG_SLICE
 from pipelines.log_stages import build_interactions, build_items, build_sessions
 from pipelines.night import Night
@@ -26,7 +27,7 @@ from pipelines.statistics_stages import (
     build_metadata_vocabulary,
     build_training_sequences,
 )
-from pipelines.store import Store, Write
+from pipelines.store import Part, Store, Write
 
 Build = Callable[[Night], list[Write]]
 Engine = Literal["local", "beam"]
@@ -67,8 +68,8 @@ class Workload:
     buckets: int = 16
 
     def settings(self, engine: Engine = "local", beam: dict[str, Any] | None = None) -> Settings:
-        """Settings as in ``configs/sample_shop.toml``; a Beam worker has 400 MB, of which a machine has several."""
-        memory_limit = "2GB" if engine == "local" else "400MB"
+        """Settings as in ``configs/sample_shop.toml``; a Beam worker has 256 MB, of which a machine has several."""
+        memory_limit = "2GB" if engine == "local" else "256MB"
         return Settings.model_validate(
             _SETTINGS
             | {
@@ -134,8 +135,15 @@ class Workload:
 
 
 def published(store: Store, table: str) -> list[str]:
-    """Paths of a table's files; of ``quarantine``, what the logs brought and not the catalogue."""
-    return store.paths(store.parts(table, slices=[LOG_SLICE] if table == "quarantine" else ()))
+    """Paths of a table's files: of ``quarantine`` what the logs brought, not the catalogue; of snapshots the newest."""
+    parts = store.parts(table, slices=[LOG_SLICE] if table == "quarantine" else ())
+    return store.paths(newest(table, parts))
+
+
+def newest(table: str, parts: Sequence[Part]) -> list[Part]:
+    """The parts of the newest snapshot, or all if the table has none: the engine keeps some of the nights before."""
+    last = max((part.partition for part in parts), default="")
+    return [part for part in parts if part.partition == last or not CONTRACTS[table].snapshot]
 
 
 _SETTINGS: Final[dict[str, Any]] = {

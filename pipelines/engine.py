@@ -37,6 +37,7 @@ def connect(settings: Storage, scratch: Path) -> Iterator[duckdb.DuckDBPyConnect
     )
     try:
         con.execute("set TimeZone = 'UTC'")
+        con.execute("set enable_progress_bar = false")  # DuckDB draws one on a terminal, through the lines of a run
         with duckdb_errors_are_told(settings.memory_limit, scratch):
             yield con
     finally:

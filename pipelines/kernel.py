@@ -14,7 +14,7 @@ from pipelines.contracts import CONTRACTS
 from pipelines.engine import create_views, identifier, quote_path, scan
 
 Fold = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.Table]]
-BATCH_ROWS = 250_000
+BATCH_ROWS = 125_000
 
 
 @dataclass(frozen=True)

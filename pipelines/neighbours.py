@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
 from itertools import pairwise
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,9 +24,12 @@ from pipelines.pair_sums import COUNT, GAP, Floats, Ints, SmallInts, most_simila
 from pipelines.settings import Statistics
 from pipelines.teaching_events import SUBJECT
 
+Number = TypeVar("Number", np.int32, np.bool_)
+
 NUM_CANDIDATES: Final = 50
 BLOCK_ITEMS: Final = 10_000
 """Items whose candidates are in memory at once: 2 kB each."""
+PIECE: Final = 1_000_000
 
 
 def item_neighbours_kernel(statistics: Statistics, day: date) -> Kernel:
@@ -130,8 +133,15 @@ def _gather(batches: Iterator[pa.RecordBatch]) -> tuple[_Items, _Touches] | None
         is_first.append(touches["is_first"].to_numpy(zero_copy_only=False))
     if not of_items:
         return None
-    begins = np.append(np.flatnonzero(np.concatenate(is_first)), sum(map(len, places)))
-    return _items(of_items), _Touches(np.concatenate(places), np.concatenate(seconds), begins)
+    begins = np.append(np.flatnonzero(_joined(is_first)), sum(map(len, places)))
+    return _items(of_items), _Touches(_joined(places), _joined(seconds), begins)
+
+
+def _joined(arrays: list[NDArray[Number]]) -> NDArray[Number]:
+    """The arrays as one; the list is emptied, for two copies of all columns at once are the most that this takes."""
+    joined = np.concatenate(arrays)
+    arrays.clear()
+    return joined
 
 
 def _items(batches: list[pa.RecordBatch]) -> _Items:
@@ -143,7 +153,7 @@ def _items(batches: list[pa.RecordBatch]) -> _Items:
 
 def _candidates(items: _Items, touches: _Touches, num_candidates: int) -> Iterator[_Pairs]:
     """The most similar items of each own item that anyone touched, in blocks."""
-    counts = np.bincount(touches.items, minlength=len(items.ids))
+    counts = _count(touches.items, len(items.ids))
     own_items = np.flatnonzero(items.is_own & (counts > 0))
     of_own = np.flatnonzero(items.is_own[touches.items])
     own_touches = of_own[np.argsort(touches.items[of_own], kind="stable")].astype(np.int32)
@@ -169,6 +179,14 @@ def _candidates(items: _Items, touches: _Touches, num_candidates: int) -> Iterat
         yield _Pairs(
             own_items[begin + row], neighbours[row, slot], of_pair[:, COUNT], similarity[row, slot], of_pair[:, GAP]
         )
+
+
+def _count(numbers: SmallInts, num: int) -> Ints:
+    """How often each of the numbers below ``num`` is there; piece by piece, for numpy makes int64 of all it counts."""
+    counts = np.zeros(num, np.int64)
+    for begin in range(0, len(numbers), PIECE):
+        counts += np.bincount(numbers[begin : begin + PIECE], minlength=num)
+    return counts
 
 
 def _ranked(items: _Items, pairs: _Pairs, num_neighbours: int) -> pa.Table:

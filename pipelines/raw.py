@@ -70,8 +70,8 @@ def _read_csv(con: duckdb.DuckDBPyConnection, form: Format, path: Path, origin: 
     fields = [identifier(f"field:{n}") for n in range(len(header))]
     values = ", ".join(f"nullif(trim({fields[header.index(name)]}), '') as {raw_column(name)}" for name in columns)
     return f"""
-        select {_SOURCE_ROW} as source_row, {_json_row(header, fields)} as raw_row, false as is_malformed, {values}
-        from {_NUMBERED}
+        select source_row, {_json_row(header, fields)} as raw_row, false as is_malformed, {values}
+        from ({_numbered(con)})
         union all
         select source_row, raw_row, true, {_nulls(columns)} from raw_malformed
     """
@@ -134,15 +134,22 @@ def _scan_text(
     """)
 
 
-# Malformed rows keep their own numbers and the accepted ones fill the rest: with malformed rows r_1 < r_2 < ...
-# there are r_j - j accepted rows before r_j.
-_SOURCE_ROW: Final = '"row:n" + coalesce("row:num_malformed_before", 0)'
-_NUMBERED: Final = """raw_accepted asof left join (
+def _numbered(con: duckdb.DuckDBPyConnection) -> str:
+    """SELECT of raw_accepted with the number of each row in the file, source_row.
+
+    Malformed rows keep their own numbers and the accepted ones fill the rest: with malformed rows r_1 < r_2 < ... there
+    are r_j - j accepted rows before r_j. Without any, which is the rule, there is nothing to join: it would sort.
+    """
+    if con.execute("select exists (from raw_malformed)").fetchone() != (True,):
+        return 'select *, "row:n" as source_row from raw_accepted'
+    return """
+        select *, "row:n" + coalesce("row:num_malformed_before", 0) as source_row
+        from raw_accepted asof left join (
             select source_row - j as "row:num_accepted_before", max(j) as "row:num_malformed_before"
             from (select source_row, row_number() over (order by source_row) as j from raw_malformed)
             group by all
         ) on "row:n" > "row:num_accepted_before"
-"""
+    """
 
 
 def _csv_header(path: Path, origin: Path, delimiter: str) -> list[str]:
@@ -196,8 +203,8 @@ def _read_json(con: duckdb.DuckDBPyConnection, form: Format, path: Path, origin:
     _require_json_columns(con, columns, origin)
     fields = ", ".join(f"nullif(trim(fields[{i}]), '') as {raw_column(name)}" for i, name in enumerate(columns, 1))
     return f"""
-        select {_SOURCE_ROW} as source_row, raw_row, not is_object as is_malformed, {fields}
-        from {_NUMBERED} where trim(raw_row) <> ''
+        select source_row, raw_row, not is_object as is_malformed, {fields}
+        from ({_numbered(con)}) where is_object or trim(raw_row) <> ''  -- to trim a long row takes time
         union all
         select source_row, raw_row, true, {_nulls(columns)} from raw_malformed
     """
