@@ -89,10 +89,10 @@ class Workload:
         """Where the ``events`` or the ``catalogue`` of a day lie."""
         return path_of(self.shop, self.folder / "shop", kind, day)
 
-    def night(self, store: Store, settings: Settings, num_days: int) -> Night:
-        """The backfill of a history."""
+    def night(self, store: Store, settings: Settings, num_days: int, run_id: str = "measured") -> Night:
+        """The backfill of a history. Two runs with one id would write over each other's files, also in clones."""
         first, *_, last = [*self.days(num_days)[:1], *self.days(num_days)]
-        return Night(settings, store, first, last, "measured", store.version())
+        return Night(settings, store, first, last, run_id, store.version())
 
     def prepare(self, num_days: int, say: Callable[[str], None] = print) -> None:
         """Write the logs of a history and of the day after it, and build its store, unless they are there."""
@@ -104,7 +104,7 @@ class Workload:
         store = Store(partial)
         for name, build in STAGES.items():
             say(f"{num_days} days: {name}")
-            store.publish(build(self.night(store, self.settings(), num_days)))
+            store.publish(build(self.night(store, self.settings(), num_days, "prepared")))
         shutil.rmtree(store.scratch, ignore_errors=True)
         partial.rename(self._root(num_days))
 

@@ -15,8 +15,8 @@ LEGEND: Final = """\
 CPU: seconds of processor, user and system, of all processes, without imports. Peak: resident memory of all processes at
 one time, with imports. Written: the result. Local and Beam write the rows of each day, in order, into a file of their
 own; the peers write one file, in no order. Local and plain DuckDB: 2 threads, memory_limit 2GB. Polars: 2 threads, no
-limit. Beam: FnApiRunner with one worker, memory_limit 256MB, 16 buckets. Of item_frequency and interval_uniformity, local
-and Beam also make the snapshots of one, two and three days before."""
+limit. Beam: FnApiRunner with one worker, memory_limit 256MB, 16 buckets. Local and Beam also make the snapshots of one,
+two and three days before, of item_frequency and interval_uniformity."""
 
 
 def markdown(records: Records, sizes: Sequence[int], engines: Sequence[str], about: str) -> str:

@@ -70,11 +70,13 @@ def _touches(max_items: int, first: date) -> str:
     """
 
 
+# Three scans one after the other, for DuckDB keeps the order of the rows of these, but not beside a join.
 _ITEMS_AND_TOUCHES: Final = """
-    select item_id, item, variance, own_items.item is not null as is_own, null::integer as second, false as is_first
-    from numbered left join own_items using (item)
+    select item_id, item, variance, null::integer as second, false as is_first from numbered
     union all
-    select null, item, null, null, second, is_first from touches
+    select null, item, null, null, false from own_items
+    union all
+    select null, item, null, second, is_first from touches
 """
 
 
@@ -108,7 +110,7 @@ class _Pairs:
 
 
 def rank_neighbours(num_neighbours: int, day: date, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Rank the neighbours of the own items, given the rows of all items and then of all touches."""
+    """Rank the neighbours of the own items, given the rows of all items, of the own items, and of all touches."""
     gathered = _gather(batches)
     if gathered is None:
         return
@@ -121,20 +123,30 @@ def rank_neighbours(num_neighbours: int, day: date, batches: Iterator[pa.RecordB
 def _gather(batches: Iterator[pa.RecordBatch]) -> tuple[_Items, _Touches] | None:
     """Take the rows apart; a batch at a time, for as rows the touches are three times as large. None without rows."""
     of_items: list[pa.RecordBatch] = []
+    own_items: list[SmallInts] = []
     places: list[SmallInts] = []
     seconds: list[SmallInts] = []
     is_first: list[NDArray[np.bool_]] = []
     for batch in batches:
-        is_item = pc.is_valid(batch["item_id"])
+        is_item, is_touch = pc.is_valid(batch["item_id"]), pc.is_valid(batch["second"])
         of_items.append(batch.filter(is_item))
-        touches = batch.filter(pc.invert(is_item))
+        own_items.append(batch.filter(pc.invert(pc.or_(is_item, is_touch)))["item"].to_numpy())
+        touches = batch.filter(is_touch)
         places.append(touches["item"].to_numpy())
         seconds.append(touches["second"].to_numpy())
         is_first.append(touches["is_first"].to_numpy(zero_copy_only=False))
     if not of_items:
         return None
     begins = np.append(np.flatnonzero(_joined(is_first)), sum(map(len, places)))
-    return _items(of_items), _Touches(_joined(places), _joined(seconds), begins)
+    assert begins[0] == 0, "the touches have lost their order"
+    return _items(of_items, _joined(own_items)), _Touches(_joined(places), _joined(seconds), begins)
+
+
+def _items(batches: list[pa.RecordBatch], own_items: SmallInts) -> _Items:
+    rows = pa.Table.from_batches(batches).sort_by("item")
+    is_own = np.zeros(rows.num_rows, bool)
+    is_own[own_items] = True
+    return _Items(rows["item_id"].combine_chunks(), rows["variance"].to_numpy(), is_own)
 
 
 def _joined(arrays: list[NDArray[Number]]) -> NDArray[Number]:
@@ -142,13 +154,6 @@ def _joined(arrays: list[NDArray[Number]]) -> NDArray[Number]:
     joined = np.concatenate(arrays)
     arrays.clear()
     return joined
-
-
-def _items(batches: list[pa.RecordBatch]) -> _Items:
-    rows = pa.Table.from_batches(batches).sort_by("item")
-    return _Items(
-        rows["item_id"].combine_chunks(), rows["variance"].to_numpy(), rows["is_own"].to_numpy(zero_copy_only=False)
-    )
 
 
 def _candidates(items: _Items, touches: _Touches, num_candidates: int) -> Iterator[_Pairs]:

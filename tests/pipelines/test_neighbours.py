@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from pipelines.engine import connect, quote
+from pipelines.kernel import Relation
 from pipelines.log_stages import build_interactions, build_sessions
 from pipelines.neighbours import NUM_CANDIDATES, item_neighbours_kernel
 from pipelines.settings import Statistics
 from pipelines.statistics_stages import build_item_frequency, build_item_neighbours
-from tests.pipelines.kernel_run import HOSTILE, History, KernelRun, Row, teaching_settings, visit
+from tests.pipelines.kernel_run import HOSTILE, STORAGE, History, KernelRun, Row, teaching_settings, visit
 from tests.pipelines.small_log import DAY, at, day, event, put_log, rows_of, run, settings_of
 
 HOUR = 3_600
@@ -147,6 +149,33 @@ def test_a_subject_with_a_hundred_thousand_events_speaks_for_as_many_items_as_an
         for start in range(0, 100_000, 10_000)
     ]
     assert len({row["item_id"] for row in neighbours_of(runs, sessions)}) == 50
+
+
+def test_many_touches_are_told_apart_by_subject_whatever_the_threads(runs: KernelRun) -> None:
+    num_users, num_items = 400_000, 20_000
+    path = runs.fresh() / "events.parquet"
+    with connect(STORAGE, runs.folder / "scratch") as con:  # user u has the items u, u + 1 and u + 2, an hour apart
+        con.execute(f"""
+            copy (
+                select 'user' as subject_type, 'u' || u as subject_id,
+                    format('i{{:05d}}', (u + n) % {num_items}) as item_id,
+                    {quote(at(0))}::timestamptz + to_hours(n) as event_time
+                from range({num_users}) as users(u), range(3) as items(n)
+            ) to {quote(path)}
+        """)
+    frequencies = [frequency(f"i{n:05}", None) for n in range(num_items)]
+    relations = {"events": Relation("", (str(path),)), "item_frequency": runs.relation("item_frequency", frequencies)}
+    found = runs.run(item_neighbours_kernel(Statistics(), DAY), [DAY], **relations)
+    next_ones = [
+        sorted((n + step) % num_items for step in steps) for n in range(num_items) for steps in ((-1, 1), (-2, 2))
+    ]
+    assert [row["neighbour_id"] for row in found] == [f"i{n:05}" for both in next_ones for n in both]
+    users = num_users // num_items
+    assert [(row["num_subjects"], row["mean_gap_s"]) for row in found] == [
+        (2 * users, HOUR), (2 * users, HOUR), (users, 2 * HOUR), (users, 2 * HOUR)
+    ] * num_items  # fmt: skip
+    near, far = 2 / 3 / log(4), 1 / 3 / log(4)
+    assert [row["similarity"] for row in found] == pytest.approx([near, near, far, far] * num_items, rel=1e-8)
 
 
 def test_neighbours_come_from_the_window_of_the_night(tmp_path: Path) -> None:
