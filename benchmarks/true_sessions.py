@@ -63,7 +63,7 @@ def _write_clicks(events: Path, folder: Path) -> Path:
 
 def _sessionise(clicks: Path, gap_minutes: float, folder: Path) -> Sequence[str]:
     kernel = sessions_kernel(Sessions(gap_minutes=gap_minutes), "UTC", FIRST, LAST)
-    output = Output(folder, tuple(days_between(FIRST, LAST)), f"{gap_minutes:g}")
+    output = Output(folder, dict.fromkeys(days_between(FIRST, LAST), f"{gap_minutes:g}"))
     engine = LocalEngine(Storage(), Store(folder / "store"))
     return [
         str(path)

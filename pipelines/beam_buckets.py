@@ -5,13 +5,16 @@ limit of the settings, for a machine runs as many of them at once as it has work
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
 
 import duckdb
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.beam_shards import Shard
@@ -20,6 +23,9 @@ from pipelines.kernel import Fold, Relation, Step
 from pipelines.local_engine import Output, write_result
 from pipelines.settings import Storage
 from pipelines.store import Store
+from pipelines.store_files import full_disk_is_told
+
+SPLIT_ROWS = 250_000
 
 
 @dataclass(frozen=True)
@@ -89,16 +95,34 @@ def split_shard(job: Job, shard: Shard) -> list[tuple[int, Piece]]:
     """Divide the rows of a shard by the key of the step; every bucket hears from every shard, and from each once."""
     relation = job.relations[shard.relation]
     folder = job.scratch / fresh_name(f"shard-{shard.number}")
+    folder.mkdir(parents=True)
     key = ", ".join(job.step.key)
     with _worker(job) as con:
-        con.execute(f"""
-            copy (select *, (hash({key}) % {job.num_buckets})::int as "bucket" from ({_rows_of(relation, shard)}))
-            to {quote(folder)} (format parquet, compression snappy, partition_by ("bucket"))
+        rows = con.sql(f"""
+            select *, (hash({key}) % {job.num_buckets})::usmallint as "bucket" from ({_rows_of(relation, shard)})
         """)
-    return [
-        (bucket, Piece(shard.number, shard.relation, _files_in(folder / f"bucket={bucket}")))
-        for bucket in range(job.num_buckets)
-    ]
+        paths = _write_buckets(rows.to_arrow_reader(SPLIT_ROWS), folder)
+    return [(bucket, Piece(shard.number, shard.relation, paths.get(bucket, ()))) for bucket in range(job.num_buckets)]
+
+
+def _write_buckets(batches: Iterable[pa.RecordBatch], folder: Path) -> dict[int, tuple[str, ...]]:
+    """Write rows into one file for each of their buckets, in the order in which they come.
+
+    A third of the time of DuckDB's ``partition_by``. Without dictionaries, for the file is read once.
+    """
+    files: dict[int, pq.ParquetWriter] = {}
+    with ExitStack() as stack, full_disk_is_told(folder):
+        for batch in batches:
+            bucket_of_row = batch["bucket"].to_numpy()
+            order = np.argsort(bucket_of_row, kind="stable")
+            rows = batch.drop_columns("bucket").take(pa.array(order))
+            buckets, begins = np.unique(bucket_of_row[order], return_index=True)
+            for bucket, (begin, end) in zip(buckets.tolist(), pairwise([*begins, len(order)]), strict=True):
+                if bucket not in files:
+                    path = folder / f"{bucket:05d}.parquet"
+                    files[bucket] = stack.enter_context(pq.ParquetWriter(path, rows.schema, use_dictionary=False))
+                files[bucket].write_batch(rows.slice(begin, end - begin))
+    return {bucket: (str(folder / f"{bucket:05d}.parquet"),) for bucket in files}
 
 
 def _rows_of(relation: Relation, shard: Shard) -> str:
@@ -108,10 +132,6 @@ def _rows_of(relation: Relation, shard: Shard) -> str:
         select * exclude (file_row_number) from read_parquet({quote_path(shard.paths[0])}, file_row_number = true)
         where file_row_number >= {shard.begin} and file_row_number < {shard.end}
     """)
-
-
-def _files_in(folder: Path) -> tuple[str, ...]:
-    return tuple(str(path) for path in sorted(folder.glob("*.parquet")))
 
 
 def run_bucket(job: Job, fold: Fold | None, keyed: tuple[int, Iterable[Piece]]) -> tuple[int, list[BucketFile]]:
@@ -133,9 +153,11 @@ def run_bucket(job: Job, fold: Fold | None, keyed: tuple[int, Iterable[Piece]]) 
 
 def _write(con: duckdb.DuckDBPyConnection, job: Job, fold: Fold | None, bucket: int, folder: Path) -> list[BucketFile]:
     if job.table:
-        slice_ = f"{job.output.slice}-{bucket:04d}".lstrip("-")
-        written = write_result(con, job.step, job.table, Output(folder, job.output.days, slice_), fold)
-        return [BucketFile(day, slice_, str(path), pq.read_metadata(path).num_rows) for day, path in written.items()]
+        slices = {day: f"{slice_}-{bucket:04d}".lstrip("-") for day, slice_ in job.output.slices.items()}
+        written = write_result(con, job.step, job.table, Output(folder, slices), fold)
+        return [
+            BucketFile(day, slices[day], str(path), pq.read_metadata(path).num_rows) for day, path in written.items()
+        ]
     path = folder / f"{bucket:04d}.parquet"
     types = {str(kind) for kind in con.sql(job.step.sql).types}
     assert "HUGEINT" not in types, f"{job.step.name}: Parquet has no hugeint, and DuckDB would write doubles"

@@ -45,7 +45,7 @@ class BeamEngine:
         known = dict(relations)
         with self._scratch() as scratch:
             for step in kernel.steps[:-1]:
-                files = self._run_step(step, "", known, Output(scratch, ()), scratch)
+                files = self._run_step(step, "", known, Output(scratch, {}), scratch)
                 known[step.name] = Relation("", tuple(file.path for file in files))
             last = kernel.steps[-1]
             if not last.key:  # all rows at once: nothing to spread

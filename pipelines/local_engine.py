@@ -20,14 +20,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Output:
-    """Where the result of a kernel goes: one file in ``folder`` for each of ``days``, by the table's partition column.
+    """Where the result of a kernel goes: one file in ``folder`` for each day, by the table's partition column.
 
-    ``slice`` is a part of the files' names.
+    ``slices`` has the days, each with the slice of its file, which is a part of the file's name.
     """
 
     folder: Path
-    days: tuple[date, ...]
-    slice: str = ""
+    slices: Mapping[date, str]
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class LocalEngine:
                 store_step(con, step)
             last = kernel.steps[-1]
             written = write_result(con, last, kernel.table, output, load_fold(last))
-        return [(day, output.slice, path) for day, path in written.items()]
+        return [(day, output.slices[day], path) for day, path in written.items()]
 
     def each(self, function: Callable[[date, str], T], days: Sequence[date], run_id: str) -> list[T]:
         """Call a function with each day and the id of the run; return the results in order."""
@@ -58,15 +57,13 @@ def write_result(
 ) -> dict[date, Path]:
     """Run the last step of a kernel, with its fold if it has one, and write its rows by day."""
     if fold is not None:
-        return write_days(run_fold(con, step, fold), table, output.folder, output.days, output.slice)
-    if len(output.days) == 1:
-        (day,) = output.days
-        return {day: write_part(con, step.sql, table, output.folder, day, output.slice)}
+        return write_days(run_fold(con, step, fold), table, output.folder, output.slices)
+    if len(output.slices) == 1:
+        ((day, slice_),) = output.slices.items()
+        return {day: write_part(con, step.sql, table, output.folder, day, slice_)}
     store_step(con, step)
     column, result = identifier(CONTRACTS[table].partition), identifier(step.name)
     return {
-        day: write_part(
-            con, f"from {result} where {column} = {quote(day)}::date", table, output.folder, day, output.slice
-        )
-        for day in output.days
+        day: write_part(con, f"from {result} where {column} = {quote(day)}::date", table, output.folder, day, slice_)
+        for day, slice_ in output.slices.items()
     }

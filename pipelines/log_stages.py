@@ -112,7 +112,7 @@ def build_sessions(night: Night) -> list[Write]:
             "interactions", since=chunk[0] - DAYS_BEFORE * ONE_DAY, until=chunk[-1] + DAYS_AFTER * ONE_DAY
         )
         kernel = sessions_kernel(rules, zone, chunk[0], chunk[-1])
-        parts += night.run(kernel, {"interactions": interactions}, chunk, shaped_by)
+        parts += night.run(kernel, {"interactions": interactions}, dict.fromkeys(chunk, shaped_by))
     return [replace_days("sessions", parts, days_between(first, last))]
 
 

@@ -77,10 +77,10 @@ class Night:
         return Relation(table, tuple(self.store.paths(parts)), rows)
 
     def run(
-        self, kernel: Kernel, relations: Mapping[str, Relation], days: list[date] | None = None, slice_: str = ""
+        self, kernel: Kernel, relations: Mapping[str, Relation], slices: Mapping[date, str] | None = None
     ) -> list[Part]:
-        """Run a kernel and describe the files it wrote: one a day, or one for this night if no days are named."""
-        output = Output(self.store.run_folder(self.run_id, kernel.table), tuple(days or [self.day]), slice_)
+        """Run a kernel and describe the files it wrote: one for each day, with its slice, or one for this night."""
+        output = Output(self.store.run_folder(self.run_id, kernel.table), slices or {self.day: ""})
         return [
             describe_part(self.store, path, day, part_slice)
             for day, part_slice, path in self.engine.run(kernel, relations, output)

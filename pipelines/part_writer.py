@@ -3,7 +3,7 @@
 Row groups have a fixed number of rows whatever the size of the batches that come in, so equal rows give equal files.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
 
@@ -16,15 +16,14 @@ from pipelines.engine import ROW_GROUP_SIZE, part_path
 from pipelines.store_files import full_disk_is_told
 
 
-def write_days(
-    tables: Iterable[pa.Table], table: str, folder: Path, days: Sequence[date], slice_: str
-) -> dict[date, Path]:
-    """Write the rows of each of ``days`` into its own file, in the order in which they come; other rows are dropped.
+def write_days(tables: Iterable[pa.Table], table: str, folder: Path, slices: Mapping[date, str]) -> dict[date, Path]:
+    """Write the rows of each day into its own file, in the order in which they come; rows of other days are dropped.
 
-    ``tables`` have the columns of the contract of ``table``. A day without rows gets a file without rows.
+    ``slices`` has the days, each with the slice of its file. ``tables`` have the columns of the contract of ``table``.
+    A day without rows gets a file without rows.
     """
     contract = CONTRACTS[table]
-    paths = {day: part_path(folder, day, slice_) for day in days}
+    paths = {day: part_path(folder, day, slice_) for day, slice_ in slices.items()}
     with full_disk_is_told(folder):
         files = {day: _DayFile(path, contract.schema) for day, path in paths.items()}
         for rows in tables:

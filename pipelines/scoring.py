@@ -108,7 +108,7 @@ def _build(
     parts: list[Part] = []
     for name in night.settings.training.models:
         step = Step("ranked", key, split, sql, load=partial(_load_ranking, night, name, ranking))
-        parts += night.run(Kernel(table, (step,)), relations, slice_=name)
+        parts += night.run(Kernel(table, (step,)), relations, {night.day: name})
     return [replace_days(table, parts, [night.day])]
 
 

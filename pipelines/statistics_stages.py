@@ -4,7 +4,7 @@ A snapshot of an earlier night holds what it needs to go on, so a night reads th
 starts from the newest snapshot that still holds: if a file brought late events for a day, from one before that day.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 
 from pipelines.kernel import Relation
@@ -14,7 +14,7 @@ from pipelines.night import ONE_DAY, Night, days_between, replace_days, rules_ha
 from pipelines.sequences import training_sequences_kernel
 from pipelines.statistics import interval_uniformity_kernel, item_frequency_kernel, item_users_kernel
 from pipelines.store import Part, Write
-from pipelines.teaching_events import events_rows, session_items_rows
+from pipelines.teaching_events import SUBJECT, events_rows, session_items_rows
 from pipelines.vocabulary import TOKENS, vocabulary_kernel
 
 
@@ -24,33 +24,42 @@ def build_item_frequency(night: Night) -> list[Write]:
     known = _what_is_counted(night)
     former = _still_good(night, "item_frequency", known)
     met = [part for part in night.store.parts("item_users") if former and part.partition <= former[0].partition]
-    if not all(_is_of(part, known.values()) for part in met):  # counted from other events, which were taken back
+    if not all(_is_of(part, known) for part in met):  # counted from other events, which were taken back
         former, met = [], []
-    num_former = len(met)
     chunks, kept = _days_since(night, former)
+    new = _new_item_users(night, chunks[0][0], met, known)
     snapshots: list[Part] = []
     for days in chunks:
-        slice_ = known[days[-1]]
-        events = _events(night, days)
-        new = night.run(
-            item_users_kernel(settings.nights.time_zone),
-            {"events": events, "former_item_users": night.relation_of("item_users", met)},
-            days,
-            slice_,
-        )
         relations = {
-            "events": events,
+            "events": _events(night, days, "item_id", "event_time"),
             "session_items": _sessions(night, days, session_items_rows(settings, days[0], days[-1])),
-            "new_item_users": night.relation_of("item_users", new),
+            "new_item_users": night.relation_of("item_users", _of_days(new, days), "select item_id from files"),
             "former_item_frequency": night.relation_of("item_frequency", former),
         }
-        former = night.run(item_frequency_kernel(settings.statistics, days[-1]), relations, [days[-1]], slice_)
+        kernel = item_frequency_kernel(settings.statistics, days[-1])
+        former = night.run(kernel, relations, {days[-1]: known[days[-1]]})
         snapshots += former if days[-1] in kept else []
-        met += new
     return [
         replace_days("item_frequency", snapshots, kept),
-        replace_days("item_users", met[num_former:], [day for days in chunks for day in days]),
+        replace_days("item_users", new, days_between(chunks[0][0], night.day)),
     ]
+
+
+def _new_item_users(night: Night, first: date, met: Sequence[Part], known: Mapping[date, str]) -> list[Part]:
+    """Who met which item for the first time from a day on, given all who ``met`` before it."""
+    new: list[Part] = []
+    for days in chunks_of_days(night, "interactions", first, night.day):
+        relations = {
+            "events": _events(night, days, "item_id", "user_id", "event_time"),
+            "former_item_users": night.relation_of("item_users", [*met, *new], "select item_id, user_id from files"),
+        }
+        kernel = item_users_kernel(night.settings.nights.time_zone)
+        new += night.run(kernel, relations, {day: known[day] for day in days})
+    return new
+
+
+def _of_days(parts: Sequence[Part], days: Sequence[date]) -> list[Part]:
+    return [part for part in parts if days[0].isoformat() <= part.partition <= days[-1].isoformat()]
 
 
 def build_interval_uniformity(night: Night) -> list[Write]:
@@ -63,10 +72,10 @@ def build_interval_uniformity(night: Night) -> list[Write]:
     for days in chunks:
         kernel = interval_uniformity_kernel(settings.statistics, settings.nights.time_zone, days[-1])
         relations = {
-            "events": _events(night, days),
+            "events": _events(night, days, "user_id", "event_time"),
             "former_interval_uniformity": night.relation_of("interval_uniformity", former),
         }
-        former = night.run(kernel, relations, [days[-1]], known[days[-1]])
+        former = night.run(kernel, relations, {days[-1]: known[days[-1]]})
         snapshots += former if days[-1] in kept else []
     return [replace_days("interval_uniformity", snapshots, kept)]
 
@@ -93,18 +102,18 @@ def _what_is_counted(night: Night) -> dict[date, str]:
     return known
 
 
-def _is_of(part: Part, known: Collection[str]) -> bool:
-    """Tell whether a part was counted from one of these events; an engine may add a bucket to its slice."""
-    return part.slice.split("-")[0] in known
+def _is_of(part: Part, known: Mapping[date, str]) -> bool:
+    """Tell whether a part was counted from what is known by now; an engine may add a bucket to its slice."""
+    return part.slice.split("-")[0] == known.get(date.fromisoformat(part.partition))
 
 
 def _still_good(night: Night, table: str, known: Mapping[date, str]) -> list[Part]:
     """The newest snapshot before this night that holds the events known by now; none if there is no such."""
-    snapshots: dict[date, list[Part]] = {}
+    snapshots: dict[str, list[Part]] = {}
     for part in night.store.parts(table, until=night.first - ONE_DAY):
-        snapshots.setdefault(date.fromisoformat(part.partition), []).append(part)
-    for day, parts in sorted(snapshots.items(), reverse=True):
-        if day in known and all(_is_of(part, [known[day]]) for part in parts):
+        snapshots.setdefault(part.partition, []).append(part)
+    for _, parts in sorted(snapshots.items(), reverse=True):
+        if all(_is_of(part, known) for part in parts):
             return parts
     return []
 
@@ -129,8 +138,10 @@ def _days_since(night: Night, former: Sequence[Part]) -> tuple[list[list[date]],
     return chunks, kept
 
 
-def _events(night: Night, days: Sequence[date]) -> Relation:
-    return _sessions(night, days, events_rows(night.settings, days[0], days[-1]))
+def _events(night: Night, days: Sequence[date], *columns: str) -> Relation:
+    """Columns of the events on these days; an engine that divides events by a key writes them all."""
+    events = events_rows(night.settings, days[0], days[-1])
+    return _sessions(night, days, f"select {', '.join(columns)} from ({events})")
 
 
 def _sessions(night: Night, days: Sequence[date], rows: str) -> Relation:
@@ -143,7 +154,7 @@ def build_item_neighbours(night: Night) -> list[Write]:
     statistics = night.settings.statistics
     first = night.day - timedelta(days=statistics.neighbour_days - 1)
     relations = {
-        "events": _events(night, days_between(first, night.day)),
+        "events": _events(night, days_between(first, night.day), *SUBJECT, "item_id", "event_time"),
         "item_frequency": night.relation_of("item_frequency", night.current("item_frequency")),
     }
     parts = night.run(item_neighbours_kernel(statistics, night.day), relations)
@@ -171,8 +182,10 @@ def build_training_sequences(night: Night) -> list[Write]:
     parts: list[Part] = []
     for chunk in _consecutive(days):
         for few in chunks_of_days(night, "interactions", chunk[0], chunk[-1]):
-            relations = {"events": _events(night, few), "metadata_vocabulary": vocabulary}
-            parts += night.run(training_sequences_kernel(night.settings.nights.time_zone), relations, few, shaped_by)
+            events = _events(night, few, *SUBJECT, "item_id", "event_time", "session_id", "position")
+            relations = {"events": events, "metadata_vocabulary": vocabulary}
+            kernel = training_sequences_kernel(night.settings.nights.time_zone)
+            parts += night.run(kernel, relations, dict.fromkeys(few, shaped_by))
     return [replace_days("training_sequences", parts, days)]
 
 

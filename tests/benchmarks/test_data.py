@@ -76,7 +76,7 @@ def test_peers_cut_sessions_by_all_rules(workload: Workload, tmp_path: Path, eng
     local = LocalEngine(Storage(memory_limit="500MB"), Store(tmp_path)).run(
         sessions_kernel(rules, "UTC", days[0], days[-1]),
         {"interactions": Relation("interactions", (str(interactions),))},
-        Output(_folder(tmp_path / "local"), tuple(days)),
+        Output(_folder(tmp_path / "local"), dict.fromkeys(days, "")),
     )
     inputs = Inputs.of(workload, "sessions", NUM_DAYS, tmp_path / "peer")
     settings = inputs.settings.model_copy(update={"sessions": rules})

@@ -72,7 +72,7 @@ class KernelRun:
     def paths(self, kernel: Kernel, days: Sequence[date], **relations: Relation) -> list[Path]:
         """The files of a kernel's result, day by day."""
         engine, folder = LocalEngine(STORAGE, Store(self.folder)), self.fresh()
-        parts = engine.run(kernel, relations, Output(folder, tuple(days)))
+        parts = engine.run(kernel, relations, Output(folder, dict.fromkeys(days, "")))
         assert [day for day, _, _ in parts] == list(days)
         assert sorted(folder.iterdir()) == sorted(path for _, _, path in parts)
         return [path for _, _, path in parts]

@@ -41,7 +41,7 @@ def job(runs: KernelRun, sql: str = "from source", num_buckets: int = 3, **more:
     fields: dict[str, Any] = {
         "step": Step("s", ("item_id",), ("source",), sql),
         "table": TABLE,
-        "output": Output(runs.fresh(), (day(0),)),
+        "output": Output(runs.fresh(), {day(0): ""}),
         "relations": {"source": Relation(TABLE, ())},
         "storage": STORAGE,
         "store": Store(runs.folder),
@@ -126,7 +126,7 @@ def test_a_piece_of_a_file_has_its_rows_and_no_other_column(runs: KernelRun, tab
 def test_the_last_step_writes_a_file_a_day_and_the_others_one_file(runs: KernelRun) -> None:
     source = runs.relation(TABLE, [row("a", on=0), row("a", on=2)])
     keyed = split_shard(of := job(runs, relations={"source": source}, num_buckets=1), Shard(0, "source", source.paths))
-    output = Output(of.output.folder, (day(0), day(1), day(2)), "rules")
+    output = Output(of.output.folder, dict.fromkeys([day(0), day(1), day(2)], "rules"))
     bucket, files = run_bucket(replace(of, output=output), None, (0, [keyed[0][1]]))
     assert bucket == 0
     assert [(file.day, file.slice, file.num_rows) for file in files] == [

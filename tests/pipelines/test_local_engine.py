@@ -113,7 +113,9 @@ def test_parts_are_named_by_day_and_slice(runs: KernelRun) -> None:
     folder = runs.fresh()
     source = {"source": runs.relation(TABLE, ROWS)}
     for days in ((day(0),), (day(0), day(1))):
-        found = LocalEngine(STORAGE, Store(runs.folder)).run(kernel(DOUBLED), source, Output(folder, days, "rules"))
+        found = LocalEngine(STORAGE, Store(runs.folder)).run(
+            kernel(DOUBLED), source, Output(folder, dict.fromkeys(days, "rules"))
+        )
         assert found == [(on, "rules", folder / f"{on}_rules.parquet") for on in days]
 
 
@@ -135,7 +137,7 @@ def test_it_works_within_the_limits_of_the_settings(runs: KernelRun, tmp_path: P
         date '2026-01-01' as first_date"""
     storage = Storage(memory_limit="100MB", threads=1)
     engine = LocalEngine(storage, Store(tmp_path))
-    ((_, _, path),) = engine.run(kernel(sql), {}, Output(runs.fresh(), (day(0),)))
+    ((_, _, path),) = engine.run(kernel(sql), {}, Output(runs.fresh(), {day(0): ""}))
     assert pq.read_table(path).to_pylist() == [row(0, "1", str(tmp_path / "scratch"))]
     settings = settings_of(tmp_path, store={"memory_limit": "100MB", "threads": 1})
     found = open_engine(settings, engine.store)

@@ -54,7 +54,9 @@ def group_sizes(path: Path) -> list[int]:
 def test_each_day_has_its_own_file_and_rows_of_other_days_are_dropped(runs: KernelRun) -> None:
     rows = [row(number, number % 4) for number in range(20)]
     folder = runs.fresh()
-    paths = write_days([table_of(rows[:7]), table_of(rows[7:])], TABLE, folder, [day(2), day(0), day(9)], "s")
+    paths = write_days(
+        [table_of(rows[:7]), table_of(rows[7:])], TABLE, folder, dict.fromkeys([day(2), day(0), day(9)], "s")
+    )
     assert paths == {day(n): folder / f"{day(n)}_s.parquet" for n in (2, 0, 9)}
     assert sorted(folder.iterdir()) == sorted(paths.values())
     for number in (2, 0, 9):
@@ -66,7 +68,7 @@ def test_each_day_has_its_own_file_and_rows_of_other_days_are_dropped(runs: Kern
 
 @pytest.mark.parametrize("tables", [[], [table_of([])]])
 def test_without_rows_every_day_gets_a_file_without_rows(runs: KernelRun, tables: list[pa.Table]) -> None:
-    paths = write_days(tables, TABLE, runs.fresh(), [day(0), day(1)], "")
+    paths = write_days(tables, TABLE, runs.fresh(), {day(0): "", day(1): ""})
     assert [pq.read_table(path).equals(table_of([])) for path in paths.values()] == [True, True]
 
 
@@ -74,10 +76,10 @@ def test_columns_are_taken_by_name_and_cast_and_the_rest_is_left(runs: KernelRun
     whole = table_of([row(0, 0), row(1, 0)])
     numbers = whole["item_numbers"].cast(pa.list_(pa.int64()))
     wider = whole.drop_columns("item_numbers").append_column("other", pa.array([1, 2]))
-    (path,) = write_days([wider.append_column("item_numbers", numbers)], TABLE, runs.fresh(), [day(0)], "").values()
+    (path,) = write_days([wider.append_column("item_numbers", numbers)], TABLE, runs.fresh(), {day(0): ""}).values()
     assert pq.read_table(path).equals(whole)
     with pytest.raises(KeyError, match="subject_id"):
-        write_days([whole.drop_columns("subject_id")], TABLE, runs.fresh(), [day(0)], "")
+        write_days([whole.drop_columns("subject_id")], TABLE, runs.fresh(), {day(0): ""})
 
 
 @pytest.mark.parametrize("batch_rows", [1_000, ROW_GROUP_SIZE, 1_000_000])
@@ -93,7 +95,7 @@ def test_row_groups_are_full_whatever_comes_in(runs: KernelRun, batch_rows: int)
         schema=TRAINING_SEQUENCES.schema,
     )  # fmt: skip
     tables = (whole.slice(start, batch_rows) for start in range(0, num_rows, batch_rows))
-    (path,) = write_days(tables, TABLE, runs.fresh(), [day(0)], "").values()
+    (path,) = write_days(tables, TABLE, runs.fresh(), {day(0): ""}).values()
     assert group_sizes(path) == [ROW_GROUP_SIZE, ROW_GROUP_SIZE, 77]
     assert pq.read_table(path)["subject_id"].combine_chunks().equals(subjects)
     assert pq.read_metadata(path).row_group(0).column(0).compression == "ZSTD"
@@ -111,7 +113,7 @@ def test_any_batches_give_the_same_bytes(runs: KernelRun, rows: list[Row], place
     days = [day(0), day(1), day(2)]
 
     def written(tables: Sequence[pa.Table]) -> dict[date, Path]:
-        return write_days(tables, TABLE, runs.fresh(), days, "")
+        return write_days(tables, TABLE, runs.fresh(), dict.fromkeys(days, ""))
 
     once = written([table_of(rows)])
     bounds = list(pairwise([0, *sorted(min(p, len(rows)) for p in places), len(rows)]))

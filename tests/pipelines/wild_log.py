@@ -117,15 +117,14 @@ def spy_on(monkeypatch: pytest.MonkeyPatch) -> list[Reading]:
         night: Night,
         kernel: Kernel,
         relations: Mapping[str, Relation],
-        days: list[date] | None = None,
-        slice_: str = "",
+        slices: Mapping[date, str] | None = None,
     ) -> list[Part]:
         read = {
             name: sorted({date.fromisoformat(Path(path).name[:10]) for path in relation.paths})
             for name, relation in relations.items()
         }
-        readings.append(Reading(kernel.table, read, days or [night.day]))
-        return run_kernel(night, kernel, relations, days, slice_)
+        readings.append(Reading(kernel.table, read, [*(slices or [night.day])]))
+        return run_kernel(night, kernel, relations, slices)
 
     monkeypatch.setattr(Night, "run", noting)
     return readings
