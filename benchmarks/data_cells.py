@@ -130,12 +130,14 @@ def _settings(job: Job) -> Iterator[Settings]:
     if job.engine == "beam":
         yield job.workload.settings("beam")
         return
-    from dask.distributed import LocalCluster
+    from dask.distributed import Client, LocalCluster
 
     workers = int(job.engine.removeprefix("dask"))
     with LocalCluster(
         n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0", memory_limit=0
     ) as cluster:
+        with Client(cluster) as client:
+            client.run(import_module, "pipelines.beam_engine")
         options = {"dask_client_address": cluster.scheduler_address}
         yield job.workload.settings("beam", {"runner": "DaskRunner", "options": options})
 

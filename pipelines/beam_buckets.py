@@ -86,8 +86,7 @@ def _worker(job: Job) -> Iterator[duckdb.DuckDBPyConnection]:
             f"this Beam worker has DuckDB {duckdb.__version__}, but {job.duckdb_version} planned the work: "
             "install requirements.lock on every worker"
         )
-    storage = job.storage.model_copy(update={"threads": 1})
-    with connect_to(job.store, storage, job.scratch / fresh_name("spill")) as con:
+    with connect_to(job.store, job.storage, job.scratch / fresh_name("spill")) as con:
         yield con
 
 

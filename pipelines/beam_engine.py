@@ -25,7 +25,7 @@ from pipelines.beam_shards import Shard, plan_shards
 from pipelines.errors import InputError
 from pipelines.kernel import Kernel, Relation, Step, load_fold
 from pipelines.local_engine import LocalEngine, Output
-from pipelines.settings import Settings
+from pipelines.settings import Settings, Storage
 from pipelines.store import RUNS, Store
 
 T = TypeVar("T")
@@ -76,6 +76,11 @@ class BeamEngine:
         return in_order
 
     @property
+    def storage(self) -> Storage:
+        """What a worker may use: one thread, for a machine runs as many workers as it has cores."""
+        return self.settings.store.model_copy(update={"threads": 1})
+
+    @property
     def _local(self) -> LocalEngine:
         return LocalEngine(self.settings.store, self.store)
 
@@ -98,7 +103,7 @@ class BeamEngine:
         for name in step.split:
             shards += plan_shards(name, relations[name], num_buckets, len(shards))
         job = Job(
-            step, table, output, relations, self.settings.store, self.store, scratch, num_buckets, len(shards)
+            step, table, output, relations, self.storage, self.store, scratch, num_buckets, len(shards)
         )  # fmt: skip
         results = run_chain(self.settings.beam, shards, partial(_chain, job), scratch)
         require_each_once(

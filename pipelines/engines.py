@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from pipelines.kernel import Kernel, Relation
 from pipelines.local_engine import LocalEngine, Output
-from pipelines.settings import Settings
+from pipelines.settings import Settings, Storage
 from pipelines.store import Store
 
 T = TypeVar("T")
@@ -22,6 +22,11 @@ class Engine(Protocol):
     @property
     def max_events(self) -> int:
         """Events."""
+        ...
+
+    @property
+    def storage(self) -> Storage:
+        """Memory and threads of one call of a function by ``each``."""
         ...
 
     def run(self, kernel: Kernel, relations: Mapping[str, Relation], output: Output) -> list[tuple[date, str, Path]]:

@@ -11,7 +11,7 @@ from typing import Final
 
 import duckdb
 
-from pipelines.engine import quote, quote_path
+from pipelines.engine import connect_to, quote, quote_path
 from pipelines.night import Night
 from pipelines.raw import plain_file, raw_column, read_raw
 from pipelines.settings import Events, EventType, RejectRule, Settings
@@ -31,7 +31,7 @@ def ingest_day(night: Night, known_items: str, day: date, run_id: str) -> list[W
     settings = night.settings
     files = day_files(settings.events.path, settings.folder).get(day, [])
     hashes = {name: hash_file(settings.folder / name) for name in files}
-    with night.connect() as con:
+    with connect_to(night.store, night.engine.storage) as con:
         con.execute(_EMPTY_JUDGED)
         known = f"select item_id from {quote_path(known_items)} where known_from <= {quote(day)}::date"
         for name in files:

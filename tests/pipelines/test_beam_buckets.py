@@ -190,15 +190,16 @@ def test_a_worker_with_another_duckdb_is_refused_and_told_what_to_do(runs: Kerne
         run_bucket(of, None, (0, [Piece(0, "source", source.paths)]))
 
 
-def test_a_worker_has_one_thread_and_the_memory_of_the_settings_and_spills_into_the_scratch_folder(
+def test_a_worker_has_the_threads_and_memory_of_its_job_and_spills_into_the_scratch_folder(
     runs: KernelRun,
 ) -> None:
     sql = """select first_date, current_setting('threads') || ' ' || current_setting('memory_limit') as item_id,
         current_setting('temp_directory') as user_id from source"""
     source = runs.relation(TABLE, [row("a")])
-    of = job(runs, sql, relations={"source": source}, num_buckets=1)
+    storage = STORAGE.model_copy(update={"threads": 3})
+    of = job(runs, sql, relations={"source": source}, num_buckets=1, storage=storage)
     (found,) = result(of, Shard(0, "source", source.paths))
-    assert found["item_id"] == "1 286.1 MiB"
+    assert found["item_id"] == "3 286.1 MiB"
     assert Path(found["user_id"]).parent == of.scratch
 
 

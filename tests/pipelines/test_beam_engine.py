@@ -119,6 +119,15 @@ def test_the_rows_of_a_file_are_in_the_order_of_the_query(trial: Trial, source: 
         assert users == sorted(users, reverse=True)
 
 
+def test_a_worker_has_one_thread(trial: Trial, source: Relation) -> None:
+    sql = "select first_date, current_setting('threads')::varchar as item_id, user_id from source"
+    kernel = Kernel(TABLE, (Step("s", ("item_id",), ("source",), sql),))
+    paths = trial.paths(kernel, [day(0), day(1), day(2)], source=source)
+    assert {row["item_id"] for path in paths for row in pq.read_table(path).to_pylist()} == {"1"}
+    assert trial.engine.settings.store.threads == 2
+    assert trial.engine.storage.threads == 1
+
+
 def test_steps_read_those_before_them_each_by_its_own_key(trial: Trial, source: Relation) -> None:
     steps = (
         step("select user_id, item_id, length(user_id) as size from source", name="sized", key=("user_id",)),
