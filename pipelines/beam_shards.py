@@ -22,16 +22,18 @@ class Shard:
 def plan_shards(name: str, relation: Relation, num_shards: int, first: int) -> list[Shard]:
     """Cut a relation into about ``num_shards`` shards, numbered from ``first``; a cut lies between two row groups.
 
-    Files without rows are left out.
+    Files without rows are left out. Fewer shards than buckets would do the same work, but some runners spread the
+    buckets over as many tasks as there were shards.
     """
     sizes = {path: pq.read_metadata(path).num_rows for path in relation.paths}
-    target = max(sum(sizes.values()) // num_shards, ROW_GROUP_SIZE)
+    target = max(-(-sum(sizes.values()) // num_shards), ROW_GROUP_SIZE)
     groups: list[tuple[tuple[str, ...], int, int]] = []
     waiting: list[str] = []
     num_waiting = 0
     for path, num_rows in sizes.items():
-        if num_rows > 2 * target:
-            step = -(-target // ROW_GROUP_SIZE) * ROW_GROUP_SIZE
+        if num_rows > target:
+            num_pieces = -(-num_rows // target)
+            step = -(-num_rows // (num_pieces * ROW_GROUP_SIZE)) * ROW_GROUP_SIZE
             groups += [((path,), begin, min(begin + step, num_rows)) for begin in range(0, num_rows, step)]
         elif num_rows:
             waiting.append(path)
