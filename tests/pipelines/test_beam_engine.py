@@ -199,8 +199,8 @@ def test_bundles_that_run_twice_change_nothing_and_leave_nothing(trial: Trial, s
         step(JOINED),
     )
     days = [day(0), day(1), day(2), day(7)]
-    twice.same_as_local(Kernel(TABLE, steps), days, source=source)
-    twice.same_as_local(kernel(load=partial(load_shout, folder)), days, source=source)
+    assert rows(twice.same_as_local(Kernel(TABLE, steps), days, source=source))
+    assert rows(twice.same_as_local(kernel(load=partial(load_shout, folder)), days, source=source))
 
 
 def test_a_bundle_that_fails_leaves_nothing_and_the_next_run_succeeds(trial: Trial, source: Relation) -> None:
