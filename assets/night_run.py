@@ -21,7 +21,7 @@ from pipelines.expectations import COMPANIONS, Expectation
 from pipelines.night import Night
 from pipelines.scoring import subjects_sql
 from pipelines.settings import Settings
-from pipelines.store import Store, Write
+from pipelines.store import Part, Store, Write
 
 VALIDATION: Final = "validation"
 _log = logging.getLogger("nightly")
@@ -122,18 +122,20 @@ def _staged(night: Night, table: str, writes: Sequence[Write]) -> str:
     return scan_parts(night.store, table, write.parts)
 
 
-def _shown(night: Night, table: str, writes: Sequence[Write]) -> str:
-    """The staged table; of snapshots the one of this night, though older ones may have been brought up to date."""
+def _of_night(night: Night, table: str, writes: Sequence[Write]) -> list[Part]:
+    """The staged parts; of snapshots those of this night, though older ones may have been brought up to date."""
     parts = [part for write in writes if write.table == table for part in write.parts]
-    if CONTRACTS[table].snapshot:
-        parts = [part for part in parts if part.partition == night.day.isoformat()]
-    return scan_parts(night.store, table, parts)
+    is_snapshot = CONTRACTS[table].snapshot
+    return [part for part in parts if not is_snapshot or part.partition == night.day.isoformat()]
 
 
 def _metadata(
     night: Night, table: str, writes: Sequence[Write], report: CheckpointReport, measured: Measurement
 ) -> dict[str, Any]:
-    views = {"interactions": night.published("interactions"), "batch": _shown(night, table, writes)}
+    views = {
+        "interactions": night.published("interactions"),
+        "batch": scan_parts(night.store, table, _of_night(night, table, writes)),
+    }
     with night.connect() as con:
         # Dagster stores the metadata of a range once for each of its days: too often for a picture.
         metadata = table_metadata(con, CONTRACTS[table], views, with_plot=night.first == night.day)
@@ -148,8 +150,7 @@ def _tell(
     night: Night, stage: Stage, writes: Sequence[Write], reports: Mapping[str, CheckpointReport], measured: Measurement
 ) -> None:
     """One line of progress for the terminal, and a line for each warning."""
-    tables = set(stage.tables.values())
-    rows = sum(part.num_rows for write in writes if write.table in tables for part in write.parts)
+    rows = sum(part.num_rows for part in _of_night(night, stage.tables[stage.name], writes))
     checks = sum(len(report.verdicts) for report in reports.values())
     _log.info(
         "%s  %-20s %10s rows  %3d checks  %6.1f s  %5.0f MiB",

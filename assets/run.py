@@ -69,10 +69,14 @@ def plan_nights(settings: Settings, until: date | None = None, run_last: int | N
 
 
 def first_due(settings: Settings, files: Mapping[date, Sequence[str]]) -> date:
-    """The day after the newest complete night, or an earlier one for which there is a file that was not read yet."""
+    """The day after the newest complete night, or an earlier one with a file that is new, or of another size by now."""
     done = settings.open_store().partitions("recommendations", until=max(files))
     read = read_files(settings)
-    unread = [day for day, names in files.items() if not read.issuperset((day, name) for name in names)]
+    unread = [
+        day
+        for day, names in files.items()
+        if not read.issuperset((day, name, settings.path_of(name).stat().st_size) for name in names)
+    ]
     return min([done[-1] + ONE_DAY if done else min(files), *unread])
 
 

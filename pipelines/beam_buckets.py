@@ -128,7 +128,9 @@ def _rows_of(relation: Relation, shard: Shard) -> str:
     if not shard.end:
         return Relation(relation.table, shard.paths, relation.rows).select()
     return relation.select_from(f"""
-        select * exclude (file_row_number) from read_parquet({quote_path(shard.paths[0])}, file_row_number = true)
+        select * exclude (file_row_number) from read_parquet(
+            {quote_path(shard.paths[0])}, file_row_number = true, hive_partitioning = false
+        )
         where file_row_number >= {shard.begin} and file_row_number < {shard.end}
     """)
 

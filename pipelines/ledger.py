@@ -12,11 +12,13 @@ from pipelines.store import Part, Write
 LEDGER = "source_files"
 
 
-def read_files(settings: Settings) -> set[tuple[date, str]]:
-    """Day and name of every raw file that was read."""
+def read_files(settings: Settings) -> set[tuple[date, str, int]]:
+    """Day, name and bytes of every raw file that was read."""
     store = settings.open_store()
     with connect_to(store, settings.store) as con:
-        return set(con.execute(f"select file_date, source_file from ({scan_table(store, LEDGER)})").fetchall())
+        return set(
+            con.execute(f"select file_date, source_file, num_bytes from ({scan_table(store, LEDGER)})").fetchall()
+        )
 
 
 def read_hashes(night: Night) -> list[str]:

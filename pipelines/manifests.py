@@ -6,7 +6,7 @@ of the tables that it asks for, and no others.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -20,13 +20,23 @@ TABLES: Final = "manifests/tables"
 T = TypeVar("T")
 
 
+PERMANENT: Final = frozenset({"metadata_vocabulary"})
+"""Tables that cannot be rolled back: the numbers that training data and checkpoints hold are given for ever."""
+TOGETHER: Final = (
+    ("source_files", "interactions", "quarantine", "item_observations"),
+    ("item_frequency", "item_users"),
+)
+"""Tables that one stage writes and that would contradict each other if one of them went back alone."""
+
+
 @dataclass(frozen=True)
 class Part:
     """One Parquet file of a table, or one folder of the pseudo-table ``checkpoints``.
 
-    ``partition`` is the ISO date of its partition column; ``slice`` tells apart the writers that share a partition:
-    the day of the raw file for ``interactions``, the model for ``recommendations``, empty elsewhere. ``version`` is the
-    number of the manifest that published it; ``publish`` sets it.
+    ``partition`` is the ISO date of its partition column; ``slice`` tells apart the writers that share a partition
+    (the day of the raw file for ``interactions``, the model for ``recommendations``, Beam's buckets), or from what a
+    part was made: a hash of rules and events. ``version`` is the number of the manifest that published it; ``publish``
+    sets it.
     """
 
     partition: str
@@ -141,4 +151,15 @@ def of_another_version(where: str, version: object) -> InputError:
         value=version,
         allowed=str(MANIFEST_VERSION),
         fix="run the version of the pipeline that wrote it, or start a new store.root: the logs make the tables again",
+    )
+
+
+def files_are_gone(paths: Iterable[str], where: str) -> InputError:
+    """The error for parts whose files are no longer there."""
+    return InputError(
+        "files of the store are gone",
+        where=where,
+        value=", ".join(paths),
+        allowed="a store from which only pipelines.retention deletes",
+        fix="restore them from a backup, roll back to another version, or run the night again",
     )

@@ -2,8 +2,9 @@
 
 Similarity is the cosine over subjects, each weighted down by how many items it has: the sum of 1 / ln(1 + n) over the
 subjects with both, over the root of the product of their counts. Of the most similar, those are kept that follow each
-other closely in time and are acted on evenly. The published code counts validation and test rows, too; here nothing
-after the night is read. A window bounds the work, and so does the number of newest items a subject speaks for.
+other closely in time and are acted on evenly (as published, one with fewer than two gaps is). The published code counts
+validation and test rows, too; here nothing after the night is read. A window bounds the work, and so does the number of
+newest items a subject speaks for.
 """
 
 from collections.abc import Iterator

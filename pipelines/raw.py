@@ -191,15 +191,17 @@ def _require_columns(present: Sequence[str], wanted: Sequence[str], origin: Path
 def _read_json(con: duckdb.DuckDBPyConnection, form: Format, path: Path, origin: Path, columns: Sequence[str]) -> str:
     # A JSON line is read as a CSV of one column, so that the text of a broken line is kept for the quarantine.
     paths = ", ".join(quote(_json_path(name)) for name in columns)
-    _scan_text(
-        con,
-        path,
-        "{'raw_row': 'varchar'}",
-        "header = false, delim = chr(1), quote = '', escape = '', strict_mode = false",
-        f"""raw_row, case when json_valid(raw_row) then json_type(raw_row) = 'OBJECT' else false end as is_object,
-            case when is_object then json_extract_string(raw_row, [{paths}]) end as fields""",
-        num_header_lines=0,
-    )
+    with _even_line_ends(con, path) as even:
+        _scan_text(
+            con,
+            even,
+            "{'raw_row': 'varchar'}",
+            "header = false, delim = '', quote = '', escape = '', strict_mode = false",
+            f"""raw_row, case when json_valid(raw_row) then json_type(raw_row) = 'OBJECT' else false end as is_object,
+                case when is_object then json_extract_string(raw_row, [{paths}]) end as fields""",
+            num_header_lines=0,
+        )
+    _require_rows(con, origin)
     _require_json_columns(con, columns, origin)
     fields = ", ".join(f"nullif(trim(fields[{i}]), '') as {raw_column(name)}" for i, name in enumerate(columns, 1))
     return f"""
@@ -208,6 +210,19 @@ def _read_json(con: duckdb.DuckDBPyConnection, form: Format, path: Path, origin:
         union all
         select source_row, raw_row, true, {_nulls(columns)} from raw_malformed
     """
+
+
+def _require_rows(con: duckdb.DuckDBPyConnection, origin: Path) -> None:
+    """Refuse a file that is nothing but blank lines: a day without events has no file, or events of another day."""
+    has_rows = "exists (from raw_malformed) or exists (from raw_accepted where is_object or trim(raw_row) <> '')"
+    if con.execute(f"select {has_rows}").fetchone() != (True,):
+        raise InputError(
+            "the file is empty",
+            where=origin,
+            value="blank lines alone",
+            allowed="at least one row",
+            fix="deliver the file again, or none for a day without events",
+        )
 
 
 def _json_path(name: str) -> str:

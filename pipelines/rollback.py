@@ -1,4 +1,4 @@
-"""Serve a former state of one table again: ``python -m pipelines.rollback --settings FILE TABLE [VERSION]``.
+"""Serve a former state of a table again: ``python -m pipelines.rollback --settings FILE TABLE [VERSION]``.
 
 Without a version it lists those there are. Nothing is deleted, so a rollback can be rolled back.
 """
@@ -47,13 +47,14 @@ def describe_partitions(partitions: Sequence[str]) -> str:
 def roll_back(store: Store, settings: Settings, table: str, version: int) -> str:
     """Serve a table as of a version, write the views anew, and say what is served."""
     before = store.version()
-    store.rollback(table, version)
+    tables = store.rollback(table, version)
     write_views(store, settings)
     served, *former = store.history(table)
     if served.version <= before:
         return f"{table} is what version {version} had already: nothing changed."
+    others = f" (and so are {', '.join(tables[1:])}: one stage writes them)" if tables[1:] else ""
     return (
-        f"{table} is served as of version {version} again, by the new version {served.version}: "
+        f"{table} is served as of version {version} again{others}, by the new version {served.version}: "
         f"{served.num_rows:,} rows; changed: {describe_partitions(served.partitions)}.\n"
         f"To undo this, roll back to version {former[0].version}."
     )

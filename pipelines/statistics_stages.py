@@ -1,7 +1,8 @@
 """The stages that go on from a former night: statistics of items and users, vocabulary, training sequences.
 
-A snapshot of an earlier night holds what it needs to go on, so a night reads the events since and no history. It
-starts from the newest snapshot that still holds: if a file brought late events for a day, from one before that day.
+A snapshot of an earlier night holds what it needs to go on, so a night reads the events since, and of the history only
+who met which item. It starts from the newest snapshot that still holds: if a file brought late events for a day, from
+one before that day.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +25,7 @@ def build_item_frequency(night: Night) -> list[Write]:
     known = _what_is_counted(night)
     former = _still_good(night, "item_frequency", known)
     met = [part for part in night.store.parts("item_users") if former and part.partition <= former[0].partition]
-    if not all(_is_of(part, known) for part in met):  # counted from other events, which were taken back
+    if not _is_whole(met, former, known):
         former, met = [], []
     chunks, kept = _days_since(night, former)
     new = _new_item_users(night, chunks[0][0], met, known)
@@ -43,6 +44,15 @@ def build_item_frequency(night: Night) -> list[Write]:
         replace_days("item_frequency", snapshots, kept),
         replace_days("item_users", new, days_between(chunks[0][0], night.day)),
     ]
+
+
+def _is_whole(met: Sequence[Part], former: Sequence[Part], known: Mapping[date, str]) -> bool:
+    """Tell whether who met which item is there for every day up to a snapshot, and of what is known by now.
+
+    It is not where other events were counted since and taken back, or where the table was rolled back.
+    """
+    days = {day.isoformat() for day in known if former and day.isoformat() <= former[0].partition}
+    return days <= {part.partition for part in met} and all(_is_of(part, known) for part in met)
 
 
 def _new_item_users(night: Night, first: date, met: Sequence[Part], known: Mapping[date, str]) -> list[Part]:
@@ -90,7 +100,7 @@ def _shaped_by(night: Night) -> str:
 def _what_is_counted(night: Night) -> dict[date, str]:
     """For each day up to this night, a hash of the events up to it and of the settings that shape what is counted.
 
-    It is the slice of what is counted as of that day: where it is another by now, that cannot be gone on from.
+    Parts bear it as their slice. One whose slice is not the hash of its day by now was counted from other events.
     """
     hashes: dict[str, list[str]] = {}
     for part in night.store.parts("interactions", until=night.day):
@@ -139,7 +149,7 @@ def _days_since(night: Night, former: Sequence[Part]) -> tuple[list[list[date]],
 
 
 def _events(night: Night, days: Sequence[date], *columns: str) -> Relation:
-    """Columns of the events on these days; an engine that divides events by a key writes them all."""
+    """The events on these days, with the columns that are needed and no other: Beam writes them all, by bucket."""
     events = events_rows(night.settings, days[0], days[-1])
     return _sessions(night, days, f"select {', '.join(columns)} from ({events})")
 

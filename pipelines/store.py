@@ -27,7 +27,9 @@ from pipelines.manifests import (
     MANIFEST_VERSION,
     MANIFESTS,
     NOTHING,
+    PERMANENT,
     TABLES,
+    TOGETHER,
     Manifest,
     Part,
     Publication,
@@ -36,6 +38,7 @@ from pipelines.manifests import (
     broken,
     decode,
     encode,
+    files_are_gone,
     manifest_name,
     of_another_version,
     publication,
@@ -48,8 +51,6 @@ from pipelines.store_remote import RemoteFiles
 RUNS: Final = "runs"
 ATTEMPTS: Final = 100
 BATCH: Final = 32
-PERMANENT: Final = frozenset({"metadata_vocabulary"})
-"""Tables that cannot be rolled back: the numbers that training data and checkpoints hold are given for ever."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ class Store:
             for path in missing:
                 _move(fresh / path, self.work / path)
         except FileNotFoundError as error:
-            raise _files_are_gone([str(error)], self.root) from error
+            raise files_are_gone([str(error)], self.root) from error
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
         return [self.work / path for path in paths]
@@ -196,11 +197,11 @@ class Store:
 
         self._add_manifest(change, run)
 
-    def rollback(self, table: str, version: int) -> None:
-        """Serve a table again as manifest ``version`` had it; what differs from now counts as new.
+    def rollback(self, table: str, version: int) -> tuple[str, ...]:
+        """Serve a table, and those ``TOGETHER`` with it, again as manifest ``version`` had them; return their names.
 
-        Raises ``InputError`` for a table or version that is not there, for one whose files are gone, and if the table
-        is ``PERMANENT``.
+        What differs from now counts as new. Raises ``InputError`` for a table or version that is not there, for files
+        that are gone, and if the table is ``PERMANENT``.
         """
         if table in PERMANENT:
             raise InputError(
@@ -210,16 +211,21 @@ class Store:
                 allowed="any other table",
                 fix="leave it as it is: the numbers it gave stand in training data and checkpoints for ever",
             )
-        state = self._state_as_of(table, version)
+        stage = next((stage for stage in TOGETHER if table in stage), ())
+        others = [other for other in stage if other != table and other in self._newest().tables]
+        former = {table: self._state_as_of(table, version).parts, **{t: self._parts_beside(t, version) for t in others}}
 
         def change(newest: Manifest) -> Changes:
-            parts = _kept(state.parts, self._parts(newest, table), newest.number + 1)
-            gone = [p.path for p in parts if p.version > newest.number and not self.files.exists(p.path)]
+            number = newest.number + 1
+            tables = {name: _kept(parts, self._parts(newest, name), number) for name, parts in former.items()}
+            fresh = [part.path for parts in tables.values() for part in parts if part.version > newest.number]
+            gone = [path for path in fresh if not self.files.exists(path)]
             if gone:
-                raise _files_are_gone(gone, self.root)
-            return {table: parts}
+                raise files_are_gone(gone, self.root)
+            return tables
 
         self._add_manifest(change, f"rollback to {version}")
+        return tuple(former)
 
     def history(self, table: str) -> list[Publication]:
         """The states of a table that can be served again, newest first; the first is the one that is served."""
@@ -295,6 +301,13 @@ class Store:
                 fix="name one of these; what was replaced longer ago is not kept",
             )
         return states[version]
+
+    def _parts_beside(self, table: str, version: int) -> tuple[Part, ...]:
+        """Parts of a table at the time of a version, which may be another table's."""
+        if version in self._numbers():
+            return self._parts(self._manifest(version), table)
+        older = [state for state in self._states(table) if state.version <= version]
+        return older[-1].parts if older else self._state_as_of(table, version).parts
 
     def _replaced(self, write: Write, former: Iterable[Part], number: int) -> list[Part]:
         """The parts of a table after a write."""
@@ -381,16 +394,6 @@ def _move(fresh: Path, path: Path) -> None:
     except OSError:
         if not path.exists():
             raise
-
-
-def _files_are_gone(paths: Iterable[str], where: str) -> InputError:
-    return InputError(
-        "files of the store are gone",
-        where=where,
-        value=", ".join(paths),
-        allowed="a store from which only pipelines.retention deletes",
-        fix="restore them from a backup, roll back to another version, or run the night again",
-    )
 
 
 def _range(days: Sequence[str]) -> str:

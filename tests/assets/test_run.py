@@ -55,6 +55,13 @@ def test_a_file_that_came_late_is_read_and_the_nights_after_it_run_again(shop_fo
     assert plan_nights(settings) == Plan((late, late), (date(2026, 1, 4), LAST_NIGHT))
 
 
+def test_a_file_that_has_another_size_by_now_is_read_again(shop_folder: Path, tmp_path: Path) -> None:
+    settings = copy_shop(shop_folder, tmp_path / "shop")
+    (mended,) = (settings.folder / "logs").glob("events-2026-01-04.*")
+    mended.write_bytes(mended.read_bytes() + gzip.compress(b'{"user": "u"}\n'))
+    assert plan_nights(settings) == Plan(None, (date(2026, 1, 4), LAST_NIGHT))
+
+
 def test_a_night_that_runs_again_takes_the_complete_nights_after_it_along(shop_folder: Path, tmp_path: Path) -> None:
     settings = copy_shop(shop_folder, tmp_path / "shop")
     assert from_night(settings, date(2026, 1, 4)) == Plan(None, (date(2026, 1, 4), LAST_NIGHT))

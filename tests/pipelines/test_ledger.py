@@ -51,14 +51,17 @@ def test_files_without_a_row_are_all_alike_and_no_duplicates(tmp_path: Path) -> 
     assert sorted(rows_of(settings.open_store(), "source_files", "num_rows")) == [0, 0, 0]
 
 
-def test_the_files_that_were_read_are_known_by_day_and_name(tmp_path: Path) -> None:
+def test_the_files_that_were_read_are_known_by_day_name_and_size(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, events={"path": "*/{day}.csv"})
     assert read_files(settings) == set()
-    for folder, number in (("a", 0), ("b", 0), ("it's", 1), ("unread", 2)):
-        put(tmp_path, f"{folder}/{day(number)}.csv", csv_bytes([event(folder, "i", at(1, number))]))
+    sizes = [
+        put(tmp_path, f"{folder}/{day(number)}.csv", csv_bytes([event(folder, "i", at(1, number))])).stat().st_size
+        for folder, number in (("a", 0), ("b", 0), ("it's", 1), ("unread", 2))
+    ]
     ingest(settings, 0, 1)
     assert read_files(settings) == {
-        (day(0), f"a/{day(0)}.csv"), (day(0), f"b/{day(0)}.csv"), (day(1), f"it's/{day(1)}.csv"),
+        (day(0), f"a/{day(0)}.csv", sizes[0]), (day(0), f"b/{day(0)}.csv", sizes[1]),
+        (day(1), f"it's/{day(1)}.csv", sizes[2]),
     }  # fmt: skip
 
 

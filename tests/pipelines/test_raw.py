@@ -125,6 +125,22 @@ def test_a_json_key_that_is_always_null_or_there_once_is_a_column(read: Read) ->
     assert read("oops\n[1]\n", ["a"], "json") == [(1, "oops"), (2, "[1]")]
 
 
+def test_json_lines_that_end_in_different_ways_keep_their_numbers(read: Read) -> None:
+    content = '{"a": 1}\n{"a": 2}\r\n\n{"a": 4}\r\n{"a":\n{"a": 6}\r\n{"a": 7}'
+    expected = [(1, "1"), (2, "2"), (4, "4"), (5, '{"a":'), (6, "6"), (7, "7")]
+    assert read(content, ["a"], "json") == expected
+
+
+def test_a_control_character_in_a_json_line_makes_it_malformed_and_cuts_nothing(read: Read) -> None:
+    lines = ['{"a": 1}\x01 garbage', '{"a": "\x01"}', '{"a": 3}\x01{"a": 4}']
+    assert read("\n".join(lines), ["a"], "json") == list(enumerate(lines, 1))
+
+
+@pytest.mark.parametrize("content", ["\n", "\n\n   \n\n", "\ufeff\r\n \r\n"])
+def test_json_lines_that_are_all_blank_are_an_empty_file(read: Read, content: str) -> None:
+    assert "blank lines alone" in refusal(read, content, ["a"], "json").value
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("bom", ["", "\ufeff"])
 def test_malformed_json_lines_keep_their_numbers_and_their_text(read: Read, bom: str, end: str) -> None:

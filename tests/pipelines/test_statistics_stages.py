@@ -12,7 +12,7 @@ from pipelines.statistics_stages import (
     build_metadata_vocabulary,
     build_training_sequences,
 )
-from pipelines.store import Store
+from pipelines.store import Store, Write
 from tests.pipelines.small_log import (
     SNAPSHOTS,
     assert_equal,
@@ -219,6 +219,17 @@ def test_statistics_go_on_from_what_is_counted_and_not_from_what_was(tmp_path: P
     assert rows_of(store, "item_users", "first_date", "item_id", "user_id") == [(day(0), "i", "u")]
     assert state(store)["interactions"] == before["interactions"]
     assert_equal(content(store), content(run(settings_of(tmp_path, store={"root": "fresh"}), day(0), day(5))))
+
+
+def test_who_met_which_item_is_found_anew_where_a_day_is_missing(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    for number in range(4):
+        put_log(tmp_path, number, [event("u", f"i{min(number, 2)}", at(12, number))])
+        run(settings, day(number))
+    store = settings.open_store()
+    store.publish([Write("item_users", (), frozenset({day(2).isoformat()}))])
+    run(settings, day(3))
+    assert_equal(content(store), content(run(settings_of(tmp_path, store={"root": "fresh"}), day(0), day(3))))
 
 
 OTHER_RULES: dict[str, dict[str, Any]] = {
