@@ -25,9 +25,7 @@ from pipelines.store import Store
 
 FIRST, LAST = date(2017, 10, 1), date(2017, 10, 27)
 GAPS_MINUTES: Final = (10, 15, 20, 30, 45, 60)
-HEADER: Final = (
-    "| gap, minutes | sessions | true sessions found | of those with more than one click |\n|---|---|---|---|"
-)
+HEADER: Final = "| gap, minutes | sessions | true sessions found |\n|---|---|---|"
 
 
 def main() -> None:
