@@ -2,9 +2,10 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.contracts import CONTRACTS, Contract
-from pipelines.duckdb_errors import duckdb_errors_are_told
+from pipelines.duckdb_errors import damaged_files, duckdb_errors_are_told
 from pipelines.settings import Storage
 from pipelines.store import Part, Store
 from pipelines.store_files import full_disk_is_told
@@ -22,7 +23,9 @@ ROW_GROUP_SIZE = 122_880
 
 
 @contextmanager
-def connect(settings: Storage, scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def connect(
+    settings: Storage, scratch: Path, find_damaged: Callable[[], Sequence[str]] = list
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an in-memory DuckDB that spills to ``scratch`` instead of exceeding its memory limit; times are UTC.
 
     Within the block, what a person can mend is an ``InputError``: a damaged file, too little memory, a full disk.
@@ -38,7 +41,7 @@ def connect(settings: Storage, scratch: Path) -> Iterator[duckdb.DuckDBPyConnect
     try:
         con.execute("set TimeZone = 'UTC'")
         con.execute("set enable_progress_bar = false")  # DuckDB draws one on a terminal, through the lines of a run
-        with duckdb_errors_are_told(settings.memory_limit, scratch):
+        with duckdb_errors_are_told(settings.memory_limit, scratch, find_damaged):
             yield con
     finally:
         con.close()
@@ -47,7 +50,7 @@ def connect(settings: Storage, scratch: Path) -> Iterator[duckdb.DuckDBPyConnect
 @contextmanager
 def connect_to(store: Store, settings: Storage, scratch: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a DuckDB that reads the files of a store; it spills into the store's scratch folder if no other is named."""
-    with connect(settings, scratch or store.scratch) as con:
+    with connect(settings, scratch or store.scratch, partial(damaged_files, store)) as con:
         store.register(con)
         yield con
 
