@@ -1,6 +1,5 @@
 """What DuckDB complains of and a person can mend: a damaged file, too little memory, a full disk."""
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ import duckdb
 
 from pipelines.errors import InputError
 from pipelines.store import Store
-from pipelines.store_files import full_disk_is_told
+from pipelines.store_files import full_disk_is_told, hash_file
 
 _PARQUET: Final = re.compile(r"""['"]([^'"]+\.parquet)['"]""")
 _OF_FILES: Final = (duckdb.InvalidInputException, duckdb.IOException)
@@ -59,9 +58,4 @@ def damaged_files(store: Store) -> list[str]:
     tables = [table for manifest in store.manifests()[-1:] for table in manifest.tables]
     parts = [part for table in tables for part in store.parts(table)]
     local = {store.work / part.path: part.sha256 for part in parts if part.path.endswith(".parquet")}
-    return [str(path) for path, digest in local.items() if path.exists() and _sha256(path) != digest]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return [str(path) for path, digest in local.items() if path.exists() and hash_file(path) != digest]

@@ -1,6 +1,5 @@
 """The local engine: DuckDB runs a query over Parquet and streams the result to Parquet, within a memory limit."""
 
-import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from pipelines.contracts import CONTRACTS, Contract
 from pipelines.duckdb_errors import damaged_files, duckdb_errors_are_told
 from pipelines.settings import Storage
 from pipelines.store import Part, Store
-from pipelines.store_files import full_disk_is_told
+from pipelines.store_files import full_disk_is_told, hash_file
 
 ROW_GROUP_SIZE = 122_880
 
@@ -153,14 +152,12 @@ def check_schema(contract: Contract, path: Path) -> None:
 
 def describe_part(store: Store, path: Path, partition: date, slice_: str = "") -> Part:
     """Entry of the manifest for a file that a run wrote."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Part(
         partition=partition.isoformat(),
         slice=slice_,
         path=path.relative_to(store.work).as_posix(),
         num_rows=pq.read_metadata(path).num_rows,
-        sha256=digest,
+        sha256=hash_file(path),
     )
 
 

@@ -15,8 +15,9 @@ from pipelines.engine import connect_to, quote, quote_path
 from pipelines.night import Night
 from pipelines.raw import plain_file, raw_column, read_raw
 from pipelines.settings import Events, EventType, RejectRule, Settings
-from pipelines.sources import day_files, hash_file
+from pipelines.sources import day_files
 from pipelines.store import Write
+from pipelines.store_files import hash_file
 
 ITEM_PROPERTIES: Final = ("title", "description", "category", "brand", "price")
 LOG_SLICE: Final = "events"

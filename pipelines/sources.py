@@ -6,7 +6,6 @@ its end, as if nothing were wrong.
 
 import glob
 import gzip
-import hashlib
 import lzma
 import re
 import shutil
@@ -83,12 +82,6 @@ def _parse_day(text: str, form: str, path: Path) -> date:
             allowed=f"a day written as {form}",
             fix="rename the file",
         ) from error
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file as it lies on disk."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def unpack(path: Path, scratch: Path) -> Path:

@@ -45,8 +45,8 @@ from pipelines.manifests import (
     read_manifest,
     read_state,
 )
-from pipelines.store_files import Files, LocalFiles, full_disk_is_told
-from pipelines.store_remote import RemoteFiles
+from pipelines.store_files import LocalFiles, full_disk_is_told, hash_file
+from pipelines.store_remote import open_files
 
 RUNS: Final = "runs"
 ATTEMPTS: Final = 100
@@ -314,8 +314,13 @@ class Store:
         assert all(map(write.replaces, write.parts)), f"{write.table}: a part outside of what the write replaces"
         hashes = {part.key: part.sha256 for part in write.parts}
         stay = [part for part in former if not write.replaces(part)]
-        same = [part for part in former if hashes.get(part.key) == part.sha256 and self.files.exists(part.path)]
+        same = [part for part in former if hashes.get(part.key) == part.sha256 and self._is_whole(part)]
         return sorted([*stay, *_kept(write.parts, same, number)], key=lambda part: part.key)
+
+    def _is_whole(self, part: Part) -> bool:
+        """Tell whether the file of a published part is there and, where that costs little, not damaged."""
+        local = self.work / part.path
+        return hash_file(local) == part.sha256 if self.is_local and local.is_file() else self.files.exists(part.path)
 
     def _refuse_to_overwrite(self, write: Write, former: Iterable[Part], versions: range, run: str) -> None:
         """Raise ``InputError`` if another run published, at these versions, what a write would replace."""
@@ -372,12 +377,6 @@ class Store:
         self.files.write({f"{TABLES}/{names[table]}": lists[table] for table in names})
         tables = dict(sorted({**newest.tables, **names}.items()))
         return self.files.create(manifest_name(number), encode(head | {"changed": list(names), "tables": tables}))
-
-
-def open_files(root: str | Path) -> Files:
-    """The files of a store at a local folder, or at a URL such as s3://bucket/folder."""
-    text = str(root).removeprefix("file://")
-    return RemoteFiles(text) if re.match(r"[a-z][a-z0-9+.-]+://", text) else LocalFiles(Path(text).resolve())
 
 
 def _kept(parts: Iterable[Part], published: Iterable[Part], number: int) -> list[Part]:

@@ -6,6 +6,7 @@ with a hard link.
 """
 
 import errno
+import hashlib
 import os
 import shutil
 from abc import ABC, abstractmethod
@@ -21,6 +22,12 @@ from pipelines.errors import InputError
 
 _IS_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _HAS_NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file as it lies on disk."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

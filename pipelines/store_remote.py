@@ -5,6 +5,7 @@ A PUT there is atomic, and ``create`` is one with a condition: ``If-None-Match: 
 """
 
 import errno
+import re
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +17,19 @@ from typing import Any, Final
 import fsspec.core
 
 from pipelines.errors import InputError
-from pipelines.store_files import Files, Found, full_disk_is_told, sync
+from pipelines.store_files import Files, Found, LocalFiles, full_disk_is_told, sync
 
 CONNECTIONS: Final = 16
 _TIMES: Final = ("LastModified", "mtime", "updated", "last_modified", "created")
 """What the filesystems of fsspec call the time of a file."""
 
 _creating = threading.Lock()
+
+
+def open_files(root: str | Path) -> Files:
+    """The files of a store at a local folder, or at a URL such as s3://bucket/folder."""
+    text = str(root).removeprefix("file://")
+    return RemoteFiles(text) if re.match(r"[a-z][a-z0-9+.-]+://", text) else LocalFiles(Path(text).resolve())
 
 
 class RemoteFiles(Files):

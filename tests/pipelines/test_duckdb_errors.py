@@ -57,6 +57,9 @@ def test_a_damaged_file_that_duckdb_does_not_name_is_found_by_its_hash(tmp_path:
         with pytest.raises(InputError, match=r"(?s)damaged or missing.*--night DAY") as caught:
             run(settings_of(tmp_path), day(1), stages=[build])
         assert caught.value.where == str(path)
+    run(settings_of(tmp_path), day(0), stages=LOG_STAGES)  # as the error says; it writes the same rows once more
+    assert damaged_files(store) == []
+    run(settings_of(tmp_path), day(1), stages=[build_item_frequency])
 
 
 def fill_memory(storage: Storage, scratch: Path) -> None:

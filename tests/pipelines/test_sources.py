@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from pipelines.errors import InputError
-from pipelines.sources import day_files, hash_file, unpack
+from pipelines.sources import day_files, unpack
+from pipelines.store_files import hash_file
 
 FIRST, SECOND = date(2026, 1, 1), date(2026, 1, 2)
 CONTENT = b"".join(b"%d,%d\n" % (number, number * number % 977) for number in range(3000))

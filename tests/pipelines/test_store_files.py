@@ -16,9 +16,9 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from pipelines.errors import InputError
-from pipelines.store import Store, open_files
+from pipelines.store import Store
 from pipelines.store_files import Files, LocalFiles, full_disk_is_told
-from pipelines.store_remote import RemoteFiles
+from pipelines.store_remote import RemoteFiles, open_files
 from tests.pipelines.small_parts import DAYS, killed, names, part, publish, said
 from tests.pipelines.small_s3 import BUCKET, s3_server
 

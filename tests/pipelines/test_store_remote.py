@@ -19,7 +19,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 from s3fs import S3FileSystem
 
 from pipelines.errors import InputError
-from pipelines.store import Part, Store, Write, open_files
+from pipelines.store import Part, Store, Write
+from pipelines.store_remote import open_files
 from tests.pipelines.small_parts import DAYS, names, part, publish, publish_night, publish_slices, said
 from tests.pipelines.small_s3 import BUCKET, s3_server
 
