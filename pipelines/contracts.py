@@ -55,7 +55,7 @@ class Contract:
         return [c.name for c in self.columns if not c.nullable]
 
 
-AS_OF: Final = Column("as_of_date", DATE, "the night that wrote the row; nothing after this day was used")
+AS_OF: Final = Column("as_of_date", DATE, "the night as of which the row is; nothing after this day was used")
 
 PROVENANCE: Final = (
     Column("score", pa.float32(), "score within its source; not comparable between sources or models"),
