@@ -78,7 +78,7 @@ def test_shards_are_numbered_from_a_number_on_and_know_their_relation(folder: Pa
 def test_every_row_is_in_one_shard(folder: Path, sizes: list[int], num_shards: int) -> None:
     of = relation(folder, *sizes)
     rows: list[tuple[str, int]] = []
-    target = max(sum(sizes) // num_shards, 10)
+    target = max(-(-sum(sizes) // num_shards), 10)
     for shard in plan(of, num_shards):
         assert shard.end - shard.begin < target + 10
         assert len(shard.paths) == 1 or not shard.end
