@@ -190,6 +190,16 @@ def test_a_worker_with_another_duckdb_is_refused_and_told_what_to_do(runs: Kerne
         run_bucket(of, None, (0, [Piece(0, "source", source.paths)]))
 
 
+def test_the_folder_of_a_file_that_is_cut_names_no_column(runs: KernelRun) -> None:
+    (plain,) = runs.relation(TABLE, [row("a"), row("b"), row("c")]).paths
+    path = runs.fresh() / "item_id=zz" / "rows.parquet"
+    path.parent.mkdir()
+    path.write_bytes(Path(plain).read_bytes())
+    of = job(runs, relations={"source": Relation(TABLE, (str(path),))})
+    found = [row for bucket in split(of, Shard(0, "source", (str(path),), 0, 2)) for row in bucket]
+    assert sorted(row["item_id"] for row in found) == ["a", "b"]
+
+
 def test_a_worker_has_the_threads_and_memory_of_its_job_and_spills_into_the_scratch_folder(
     runs: KernelRun,
 ) -> None:
