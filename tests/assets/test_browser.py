@@ -80,7 +80,7 @@ def interface(shop_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         yield address
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)  # its daemon and its servers end one after the other
 
 
 @pytest.fixture(scope="module")
