@@ -188,6 +188,10 @@ def _require_columns(present: Sequence[str], wanted: Sequence[str], origin: Path
         )
 
 
+_IS_NOT_BLANK: Final = "(is_object or trim(raw_row) <> '')"
+"""Tells a JSON line that is a row; an object is one, and to trim it, which is long, would take time."""
+
+
 def _read_json(con: duckdb.DuckDBPyConnection, form: Format, path: Path, origin: Path, columns: Sequence[str]) -> str:
     # A JSON line is read as a CSV of one column, so that the text of a broken line is kept for the quarantine.
     paths = ", ".join(quote(_json_path(name)) for name in columns)
@@ -206,7 +210,7 @@ def _read_json(con: duckdb.DuckDBPyConnection, form: Format, path: Path, origin:
     fields = ", ".join(f"nullif(trim(fields[{i}]), '') as {raw_column(name)}" for i, name in enumerate(columns, 1))
     return f"""
         select source_row, raw_row, not is_object as is_malformed, {fields}
-        from ({_numbered(con)}) where is_object or trim(raw_row) <> ''  -- to trim a long row takes time
+        from ({_numbered(con)}) where {_IS_NOT_BLANK}
         union all
         select source_row, raw_row, true, {_nulls(columns)} from raw_malformed
     """
@@ -214,8 +218,8 @@ def _read_json(con: duckdb.DuckDBPyConnection, form: Format, path: Path, origin:
 
 def _require_rows(con: duckdb.DuckDBPyConnection, origin: Path) -> None:
     """Refuse a file that is nothing but blank lines: a day without events has no file, or events of another day."""
-    has_rows = "exists (from raw_malformed) or exists (from raw_accepted where is_object or trim(raw_row) <> '')"
-    if con.execute(f"select {has_rows}").fetchone() != (True,):
+    has_rows = f"select exists (from raw_malformed) or exists (from raw_accepted where {_IS_NOT_BLANK})"
+    if con.execute(has_rows).fetchone() != (True,):
         raise InputError(
             "the file is empty",
             where=origin,

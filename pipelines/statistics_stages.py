@@ -57,13 +57,13 @@ def _is_whole(met: Sequence[Part], former: Sequence[Part], known: Mapping[date, 
 
 def _new_item_users(night: Night, first: date, met: Sequence[Part], known: Mapping[date, str]) -> list[Part]:
     """Who met which item for the first time from a day on, given all who ``met`` before it."""
+    kernel = item_users_kernel(night.settings.nights.time_zone)
     new: list[Part] = []
     for days in chunks_of_days(night, "interactions", first, night.day):
         relations = {
             "events": _events(night, days, "item_id", "user_id", "event_time"),
             "former_item_users": night.relation_of("item_users", [*met, *new], "select item_id, user_id from files"),
         }
-        kernel = item_users_kernel(night.settings.nights.time_zone)
         new += night.run(kernel, relations, {day: known[day] for day in days})
     return new
 
@@ -187,6 +187,7 @@ def build_training_sequences(night: Night) -> list[Write]:
     Items have the numbers that any night gave them: a night that runs again leaves what late events brought to its day.
     """
     shaped_by = _shaped_by(night)
+    kernel = training_sequences_kernel(night.settings.nights.time_zone)
     vocabulary = night.relation("metadata_vocabulary")
     days = _days_to_gather(night, shaped_by)
     parts: list[Part] = []
@@ -194,7 +195,6 @@ def build_training_sequences(night: Night) -> list[Write]:
         for few in chunks_of_days(night, "interactions", chunk[0], chunk[-1]):
             events = _events(night, few, *SUBJECT, "item_id", "event_time", "session_id", "position")
             relations = {"events": events, "metadata_vocabulary": vocabulary}
-            kernel = training_sequences_kernel(night.settings.nights.time_zone)
             parts += night.run(kernel, relations, dict.fromkeys(few, shaped_by))
     return [replace_days("training_sequences", parts, days)]
 
