@@ -1,0 +1,51 @@
+import doctest
+from collections.abc import Callable
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models import slices
+from models.sequences import Sequences
+from models.slices import history_slices, target_slices
+
+Make = Callable[..., Sequences]
+COUNTS = np.array([9, 9, 0, 1, 10, 11, 50, 51])
+ITEMS = st.lists(st.integers(0, len(COUNTS) - 1), min_size=1, max_size=4)
+
+
+def names_of(found: dict[str, np.ndarray], num_cases: int) -> list[list[str]]:
+    return [[name for name, chosen in found.items() if chosen[case]] for case in range(num_cases)]
+
+
+def test_doctests_hold() -> None:
+    result = doctest.testmod(slices)
+    assert result.attempted >= 3
+    assert result.failed == 0
+
+
+def test_a_target_is_sliced_by_its_training_events(sequences: Make) -> None:
+    found = names_of(target_slices(sequences([2], [3], [4], [5], [6], [7], [1], [0]), COUNTS), 8)
+    assert found == [
+        ["target_0"], ["target_1_10"], ["target_1_10"], ["target_11_50"], ["target_11_50"], ["target_over_50"],
+        ["target_0"], ["target_0"],
+    ]  # fmt: skip
+
+
+def test_the_rarest_of_several_targets_decides(sequences: Make) -> None:
+    assert names_of(target_slices(sequences([7, 5], [7, 7], [5, 2, 7]), COUNTS), 3) == [
+        ["target_11_50"], ["target_over_50"], ["target_0"],
+    ]  # fmt: skip
+
+
+def test_a_history_is_sliced_by_its_events(sequences: Make) -> None:
+    found = names_of(history_slices(sequences(*([2] * num for num in (0, 1, 5, 6, 20, 21)))), 6)
+    assert found == [
+        [], ["history_1_5"], ["history_1_5"], ["history_6_20"], ["history_6_20"], ["history_over_20"],
+    ]  # fmt: skip
+
+
+@given(st.lists(ITEMS, max_size=6))
+def test_each_case_with_a_history_is_in_one_slice_of_each_kind(sequences: Make, rows: list[list[int]]) -> None:
+    for found in (target_slices(sequences(*rows), COUNTS), history_slices(sequences(*rows))):
+        assert np.sum(list(found.values()), axis=0).tolist() == [1] * len(rows)
