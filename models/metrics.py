@@ -1,4 +1,4 @@
-"""Ranking metrics, one value per case, and their bootstrap interval.
+"""Ranking metrics, one value per case, and their bootstrap intervals; metrics of lists alone are in `list_metrics`.
 
 A case is one list of k items and the distinct items that were then chosen (its targets). Functions take
 `relevant`, bool[C, K]: whether the item at each rank is a target (see `relevance`), and `num_targets`, int64[C].
@@ -117,42 +117,12 @@ def case_metrics(items: NDArray[np.int32], targets: Sequences, ks: Iterable[int]
     return values
 
 
-def coverage_at(items: NDArray[np.int32], allowed: NDArray[np.bool_], k: int) -> float:
-    """Return the share of the allowed items that stand in the first k of any list.
-
-    items: int32[C, K]. allowed: bool[num_items], special numbers never count.
-
-    >>> coverage_at(np.array([[2, 3], [3, 0]], np.int32), np.array([True, True, True, True, True, False]), 2)
-    0.6666666666666666
-    """
-    possible = allowed.copy()
-    possible[:FIRST_ITEM] = False
-    shown = np.zeros_like(possible)
-    shown[items[:, :k]] = True
-    return float((shown & possible).sum() / possible.sum()) if possible.any() else float("nan")
-
-
-def novelty_at(items: NDArray[np.int32], counts: NDArray[np.int64], k: int) -> float:
-    """Return the mean -log2 of the popularity share of the items in the first k, in bits; NaN without any.
-
-    counts: int64[num_items], training events of each item. Share with add-one: (count + 1) / (events + real items), so
-    an item never seen is rare, not impossible.
-
-    >>> novelty_at(np.array([[2, 3]], np.int32), np.array([0, 0, 3, 0, 1]), 2)  # shares 4/7 and 1/7
-    1.8073549220576042
-    """
-    share = (counts + 1) / (counts[FIRST_ITEM:].sum() + len(counts) - FIRST_ITEM)
-    shown = items[:, :k]
-    shown = shown[shown >= FIRST_ITEM]
-    return float(-np.log2(share[shown]).mean()) if len(shown) else float("nan")
-
-
 def bootstrap_interval(values: NDArray[np.float64], num_resamples: int = 1000, *, seed: int) -> tuple[float, float]:
     """Return the 95 % percentile interval of the mean over cases.
 
     Cases with the same value are interchangeable, so a resample is one multinomial draw over the distinct values:
     exact, and fast where a metric takes few of them. Memory: RESAMPLE_CELLS numbers, whatever the number of cases.
-    To compare two models pass the difference of their values, case by case.
+    To compare two models use `paired_interval`.
 
     >>> bootstrap_interval(np.full(50, 0.25), seed=0)
     (0.25, 0.25)
@@ -168,3 +138,21 @@ def bootstrap_interval(values: NDArray[np.float64], num_resamples: int = 1000, *
     ]
     low, high = np.quantile(np.concatenate(means) / len(values), [0.025, 0.975])
     return float(low), float(high)
+
+
+def paired_interval(
+    ours: NDArray[np.float64], theirs: NDArray[np.float64], num_resamples: int = 1000, *, seed: int
+) -> tuple[float, float, float]:
+    """Return by how much our mean is above theirs, and the 95 % bootstrap interval (low, high) of that difference.
+
+    ours, theirs: float64[C], one metric of two models on the same cases in the same order. A resample draws cases, so
+    what makes a case hard for both cancels. Raises ValueError for unequal lengths, no case, or a value not finite.
+
+    >>> paired_interval(np.array([0.5, 1.0, 0.25]), np.array([0.25, 0.75, 0.0]), seed=0)
+    (0.25, 0.25, 0.25)
+    """
+    if ours.shape != theirs.shape:
+        raise ValueError(f"ours has {ours.shape} values, theirs {theirs.shape}: both need one for each case")
+    difference = ours - theirs
+    low, high = bootstrap_interval(difference, num_resamples, seed=seed)
+    return float(difference.mean()), low, high

@@ -308,12 +308,23 @@ METRICS = Contract(
         AS_OF,
         Column("model", TEXT, "the model; its checkpoint has not seen the two nights it is selected and scored on"),
         Column("protocol", TEXT, "next_night"),
-        Column("slice", TEXT, "users (all), known_users, new_users or anonymous_sessions"),
-        Column("metric", TEXT, "recall@k, ndcg@k, map@k, mrr@k, hit@k, coverage@k or novelty@k (bits)"),
-        Column("value", pa.float64(), "mean over the cases"),
+        Column(
+            "slice",
+            TEXT,
+            "users (all), known_users, new_users or anonymous_sessions; of users and anonymous_sessions also those "
+            "whose rarest target had 0, 1_10, 11_50 or over_50 training events, as users_target_1_10, and those whose "
+            "history has 1_5, 6_20 or over_20 events, as users_history_1_5",
+        ),
+        Column(
+            "metric",
+            TEXT,
+            "recall@k, ndcg@k, map@k, mrr@k, hit@k; of the lists alone coverage@k, gini@k (0 even, 1 one item), "
+            "novelty@k (bits), popularity_lift@k (share above the histories) and diversity@k (pairs of two categories)",
+        ),
+        Column("value", pa.float64(), "mean over the cases; of the lists alone, over the lists"),
         Column("low", pa.float64(), "lower end of the 95 % bootstrap interval", nullable=True),
         Column("high", pa.float64(), "upper end of it", nullable=True),
-        Column("num_cases", pa.int64(), "cases in the slice"),
+        Column("num_cases", pa.int64(), "cases in the slice; under 100 they allow no verdict"),
     ),
 )
 

@@ -1,19 +1,23 @@
 """The next-night protocol: each model, as it stood before night N-1, is asked for the items of night N.
 
 Cases are the users who acted on N, with their history up to N-1, and the anonymous sessions of N, whose first half
-asks for the second. A user without history is a case too, and gets the fallback, as when serving.
+asks for the second. A user without history is a case too, and gets the fallback, as when serving. Both kinds are also
+sliced by the training events of the target, of several the rarest, and by the events of the history (see
+``models.slices``). A metric that cannot be measured on a slice has no row there.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.metrics import bootstrap_interval, case_metrics, coverage_at, novelty_at
+from models.list_metrics import coverage_at, diversity_at, gini_at, novelty_at, popularity_lift_at
+from models.metrics import bootstrap_interval, case_metrics
 from models.recommender import Recommender
 from models.sequences import Sequences
+from models.slices import history_slices, target_slices
 from pipelines.night import Night
 from pipelines.ranking import fit_fallback, rank
 from pipelines.store import Write
@@ -31,6 +35,7 @@ from pipelines.training_data import (
 PROTOCOL: Final = "next_night"
 CUTOFFS: Final = (5, 10, 20)
 USERS: Final = "users"
+SESSIONS: Final = "anonymous_sessions"
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class Exam:
     cases: tuple[Cases, ...]
     fallback: Recommender
     counts: NDArray[np.int64]
+    vocabulary: Vocabulary
 
 
 def build_metrics(night: Night) -> list[Write]:
@@ -64,22 +70,28 @@ def build_metrics(night: Night) -> list[Write]:
         exam = _set_exam(data, vocabulary)
         for name in rows:
             model = load_model(night, name, EVALUATION, vocabulary, latest)
-            rows[name] = list(_examine(night, model, exam, vocabulary.is_listed)) if model else []
+            rows[name] = list(_examine(night, model, exam)) if model else []
     parts = [night.write_rows("metrics", measured, name) for name, measured in rows.items()]
     return [Write("metrics", tuple(parts), frozenset({night.day.isoformat()}))]
 
 
 def _set_exam(data: TrainingData, vocabulary: Vocabulary) -> Exam:
-    cases = tuple(some for some in (user_cases(data), session_cases(data)) if len(some))
     counts = np.bincount(data.train.items, minlength=vocabulary.num_items).astype(np.int64)
-    return Exam(cases, fit_fallback(data.train, vocabulary.num_items), counts)
+    kinds = {USERS: user_cases(data), SESSIONS: session_cases(data)}
+    cases = tuple(_sliced(name, some, counts) for name, some in kinds.items() if len(some))
+    return Exam(cases, fit_fallback(data.train, vocabulary.num_items), counts, vocabulary)
 
 
-def _examine(night: Night, model: Recommender, exam: Exam, allowed: NDArray[np.bool_]) -> Iterator[dict[str, Any]]:
-    exclude_seen = night.settings.recommendations.exclude_seen
+def _sliced(kind: str, cases: Cases, counts: NDArray[np.int64]) -> Cases:
+    finer = target_slices(cases.targets, counts) | history_slices(cases.histories)
+    return replace(cases, slices=cases.slices | {f"{kind}_{name}": mask for name, mask in finer.items()})
+
+
+def _examine(night: Night, model: Recommender, exam: Exam) -> Iterator[dict[str, Any]]:
+    allowed, exclude_seen = exam.vocabulary.is_listed, night.settings.recommendations.exclude_seen
     for cases in exam.cases:
         lists = rank(model, exam.fallback, cases.histories, max(CUTOFFS), allowed, exclude_seen=exclude_seen)
-        for row in _rows(lists.items, cases, allowed, exam.counts, night.settings.training.seed):
+        for row in _rows(lists.items, cases, exam, night.settings.training.seed):
             yield {"as_of_date": night.day, "model": model.name, "protocol": PROTOCOL, **row}
 
 
@@ -102,7 +114,7 @@ def session_cases(data: TrainingData) -> Cases:
     rest = distinct(sessions.cut(sessions.offsets[:-1] + half, sessions.lengths - half))
     targets = _without(rest, first)
     asked = non_empty(targets)
-    return Cases(first.take(asked), targets.take(asked), {"anonymous_sessions": np.ones(len(asked), bool)})
+    return Cases(first.take(asked), targets.take(asked), {SESSIONS: np.ones(len(asked), bool)})
 
 
 def _without(sequences: Sequences, others: Sequences) -> Sequences:
@@ -113,9 +125,7 @@ def _without(sequences: Sequences, others: Sequences) -> Sequences:
     return Sequences(sequences.items[kept], sequences.times[kept], before[sequences.offsets])
 
 
-def _rows(
-    items: NDArray[np.int32], cases: Cases, allowed: NDArray[np.bool_], counts: NDArray[np.int64], seed: int
-) -> Iterator[dict[str, Any]]:
+def _rows(items: NDArray[np.int32], cases: Cases, exam: Exam, seed: int) -> Iterator[dict[str, Any]]:
     values = case_metrics(items, cases.targets, CUTOFFS)
     for name, mask in cases.slices.items():
         num_cases = int(mask.sum())
@@ -124,9 +134,20 @@ def _rows(
         for metric, per_case in values.items():
             low, high = bootstrap_interval(per_case[mask], seed=seed)
             yield _row(name, metric, float(per_case[mask].mean()), num_cases, low, high)
-        for k in CUTOFFS:
-            yield _row(name, f"coverage@{k}", coverage_at(items[mask], allowed, k), num_cases)
-            yield _row(name, f"novelty@{k}", novelty_at(items[mask], counts, k), num_cases)
+        for metric, value in _list_metrics(items[mask], cases.histories.take(np.flatnonzero(mask)), exam).items():
+            if np.isfinite(value):
+                yield _row(name, metric, value, num_cases)
+
+
+def _list_metrics(items: NDArray[np.int32], histories: Sequences, exam: Exam) -> dict[str, float]:
+    allowed, values = exam.vocabulary.is_listed, {}
+    for k in CUTOFFS:
+        values[f"coverage@{k}"] = coverage_at(items, allowed, k)
+        values[f"gini@{k}"] = gini_at(items, allowed, k)
+        values[f"novelty@{k}"] = novelty_at(items, exam.counts, k)
+        values[f"popularity_lift@{k}"] = popularity_lift_at(items, exam.counts, histories, k)
+        values[f"diversity@{k}"] = diversity_at(items, exam.vocabulary.categories, k)
+    return values
 
 
 def _row(

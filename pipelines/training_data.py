@@ -21,10 +21,14 @@ from pipelines.vocabulary import FIRST_NUMBER, vocabulary_hash
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The items as models see them: ``item_ids[n]`` is the id of number n, ``is_listed[n]`` whether it may be shown."""
+    """The items as models see them: ``item_ids[n]`` is the id of number n, ``is_listed[n]`` whether it may be shown.
+
+    ``categories`` int64[num_items] are equal for items of one category path, and -1 for an item without.
+    """
 
     item_ids: pa.Array
     is_listed: NDArray[np.bool_]
+    categories: NDArray[np.int64]
     content_hash: str
 
     @property
@@ -58,13 +62,17 @@ def load_vocabulary(night: Night) -> Vocabulary:
         create_views(con, {"metadata_vocabulary": night.published("metadata_vocabulary"), "items": items})
         rows = con.sql(f"""
             with numbered as (from metadata_vocabulary where field = 'item')
-            select coalesce(token, '') as item_id, coalesce(is_listed, false) as is_listed
+            select coalesce(token, '') as item_id, coalesce(is_listed, false) as is_listed,
+                case when len(category) > 0 then dense_rank() over (order by category) else -1 end as category
             from (select unnest(range((select coalesce(max(number), {FIRST_NUMBER - 1}) + 1 from numbered))) as number)
                 left join numbered using (number) left join items on items.item_id = token
             order by number
         """).to_arrow_table()
         content_hash = vocabulary_hash(con)
-    return Vocabulary(one_chunk(rows["item_id"].cast(pa.string())), rows["is_listed"].to_numpy(), content_hash)
+    categories = rows["category"].to_numpy().astype(np.int64)
+    return Vocabulary(
+        one_chunk(rows["item_id"].cast(pa.string())), rows["is_listed"].to_numpy(), categories, content_hash
+    )
 
 
 def load_training_data(night: Night) -> TrainingData:

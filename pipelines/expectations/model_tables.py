@@ -5,7 +5,7 @@ from typing import Final
 from pipelines.expectations.expectation import Expectation, no_rows
 from pipelines.settings import Settings
 
-BOUNDED_METRICS: Final = ("recall", "ndcg", "map", "hit", "coverage")
+BOUNDED_METRICS: Final = ("recall", "ndcg", "map", "mrr", "hit", "coverage", "gini", "diversity")
 
 
 def training_sequences(settings: Settings) -> tuple[Expectation, ...]:

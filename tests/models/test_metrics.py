@@ -4,11 +4,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torchmetrics.functional import retrieval
 
 from models import metrics
-from models.metrics import bootstrap_interval, case_metrics, coverage_at, novelty_at, relevance
+from models.metrics import bootstrap_interval, case_metrics, paired_interval, relevance
 from models.sequences import Sequences
 
 Make = Callable[..., Sequences]
@@ -40,9 +43,47 @@ def test_they_equal_the_definitions(sequences: Make, cases: list[tuple[list[int]
             assert values[f"{name}@{k}"][case] == pytest.approx(expected)
 
 
+ORACLES: dict[str, Callable[..., torch.Tensor]] = {
+    "hit": retrieval.retrieval_hit_rate,
+    "recall": retrieval.retrieval_recall,
+    "ndcg": retrieval.retrieval_normalized_dcg,
+    "map": retrieval.retrieval_average_precision,
+    "mrr": retrieval.retrieval_reciprocal_rank,
+}
+
+
+def oracle_metrics(shown: NDArray[np.int32], targets: list[int], k: int, num_items: int) -> dict[str, float]:
+    """Ask torchmetrics about one case.
+
+    It takes a score of every item: here 1 / rank, distinct and positive, for it averages ties and counts no item whose
+    score is 0; items that are not listed come after those that are. All but MAP are then defined as ours. Its MAP
+    divides by the targets that were found, ours by those that could have been.
+    """
+    others = np.setdiff1d(np.arange(2, num_items), shown)
+    scores, is_target = torch.zeros(num_items), torch.zeros(num_items, dtype=torch.bool)
+    scores[torch.from_numpy(np.concatenate([shown, others]))] = 1 / torch.arange(1.0, num_items - 1)
+    is_target[targets] = True
+    values = {name: float(oracle(scores, is_target, top_k=k)) for name, oracle in ORACLES.items()}
+    num_found = np.isin(shown[:k], targets).sum()
+    values["map"] *= num_found / min(k, len(targets))
+    return values
+
+
+@pytest.mark.parametrize("k", [1, 3, 10])
+def test_they_equal_those_of_torchmetrics(sequences: Make, k: int) -> None:
+    generator, num_items = np.random.default_rng(k), 30
+    real = np.arange(2, num_items)
+    shown = np.stack([generator.permutation(real)[:10] for _ in range(200)]).astype(np.int32)
+    targets = [generator.permutation(real)[: generator.integers(1, 15)].tolist() for _ in range(200)]
+    values = case_metrics(shown, sequences(*targets), [k])
+    for case in range(200):
+        for name, expected in oracle_metrics(shown[case], targets[case], k, num_items).items():
+            assert values[f"{name}@{k}"][case] == pytest.approx(expected, abs=1e-6), name
+
+
 def test_doctests_hold() -> None:
     result = doctest.testmod(metrics)
-    assert result.attempted >= 10
+    assert result.attempted >= 9
     assert result.failed == 0
 
 
@@ -72,19 +113,6 @@ def test_cases_that_make_no_sense_are_refused(sequences: Make, rows: list[list[i
         case_metrics(np.array([[2, 3], [2, 3]], np.int32), sequences(*rows), [k])
 
 
-def test_coverage_counts_only_what_was_allowed() -> None:
-    allowed = np.array([True, True, True, True, False, True])
-    assert coverage_at(np.array([[2, 4], [2, 3]], np.int32), allowed, 1) == pytest.approx(1 / 3)
-    assert math.isnan(coverage_at(np.array([[2]], np.int32), np.zeros(6, np.bool_), 1))
-
-
-def test_novelty_of_an_unseen_item_is_finite_and_largest() -> None:
-    counts = np.array([0, 0, 6, 0])  # shares 7/8 and 1/8
-    assert novelty_at(np.array([[3]], np.int32), counts, 1) == pytest.approx(3)
-    assert novelty_at(np.array([[2, 0]], np.int32), counts, 2) == pytest.approx(-math.log2(7 / 8))
-    assert math.isnan(novelty_at(np.array([[0]], np.int32), counts, 1))
-
-
 def test_the_interval_is_that_of_a_normal_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "RESAMPLE_CELLS", 300_000)  # so that resamples are drawn in many pieces
     values = np.random.default_rng(1).normal(5, 2, 4000)
@@ -101,3 +129,31 @@ def test_an_interval_of_nothing_is_refused() -> None:
         bootstrap_interval(np.empty(0), seed=0)
     with pytest.raises(ValueError, match="finite"):
         bootstrap_interval(np.array([1, np.nan]), seed=0)
+
+
+def test_what_two_models_share_does_not_widen_the_interval_of_their_difference() -> None:
+    generator = np.random.default_rng(5)
+    hardness, noise = generator.normal(0, 1, 2000), generator.normal(0, 0.1, 2000)
+    mean, low, high = paired_interval(hardness + noise + 0.05, hardness, seed=2)
+    half = 1.96 * noise.std() / math.sqrt(2000)
+    assert mean == pytest.approx(noise.mean() + 0.05)
+    assert (high - low) / 2 == pytest.approx(half, rel=0.1)
+    assert low < mean < high
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=8))
+def test_the_difference_lies_among_the_differences_of_cases_and_turns_its_sign(
+    pairs: list[tuple[float, float]],
+) -> None:
+    ours, theirs = np.array(pairs).T
+    mean, low, high = paired_interval(ours, theirs, 50, seed=1)
+    assert mean == pytest.approx(ours.mean() - theirs.mean(), abs=1e-12)
+    assert (ours - theirs).min() - 1e-9 <= low <= high <= (ours - theirs).max() + 1e-9
+    assert paired_interval(theirs, ours, 50, seed=1)[0] == pytest.approx(-mean, abs=1e-12)
+
+
+def test_models_are_compared_on_the_same_cases() -> None:
+    with pytest.raises(ValueError, match=r"ours has \(2,\) values, theirs \(1,\)"):
+        paired_interval(np.zeros(2), np.zeros(1), seed=0)
+    with pytest.raises(ValueError, match="at least one case"):
+        paired_interval(np.empty(0), np.empty(0), seed=0)

@@ -25,6 +25,7 @@ from pipelines.training import train_model
 
 FIRST_DAY = date(2026, 3, 1)
 Row = dict[str, Any]
+NO_CATEGORIES: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,12 @@ def make_night(
     items: str = "",
     unlisted: str = "",
     brand: str = "",
+    categories: Mapping[str, str] = NO_CATEGORIES,
 ) -> Night:
     """Publish what precedes training in the night of day `last`: sessions, items, vocabulary, training sequences.
 
     The ledger says that each day had one file, whose content are the visits of the day. The vocabulary
-    knows the items, and the brand of all of them if there is one.
+    knows the items, and the brand of all of them if there is one. A category is a path with ">" between its levels.
     """
     night = Night(settings or shop_settings(), Store(root), day(last), day(last), "run")
     visits = list(visits)
@@ -110,7 +112,12 @@ def make_night(
     names = sorted(set(items) or {item for visit in visits for item in visit.items})
     publish(night, "sessions", by_day)
     publish(night, "source_files", {of: [_source_file(of, rows)] for of, rows in by_day.items()})
-    publish(night, "items", {night.day: [_item(night, name, brand, name not in unlisted) for name in names]})
+    paths = {name: categories[name].split(">") if name in categories else [] for name in names}
+    publish(
+        night,
+        "items",
+        {night.day: [_item(night, name, paths[name], brand, name not in unlisted) for name in names]},
+    )
     night.store.publish(build_metadata_vocabulary(night))
     night.store.publish(build_training_sequences(night))
     return night
@@ -122,9 +129,10 @@ def _source_file(of: date, rows: Sequence[Row]) -> Row:
     return {"file_date": of, "source_file": f"{of}.json", "sha256": content, **counts}
 
 
-def _item(night: Night, name: str, brand: str, is_listed: bool) -> Row:
+def _item(night: Night, name: str, category: list[str], brand: str, is_listed: bool) -> Row:
     empty: Row = dict.fromkeys(("title", "description", "price"))
-    known: Row = {"item_id": name, "category": [], "attributes": {}, "first_seen": FIRST_DAY, "is_listed": is_listed}
+    known: Row = {"item_id": name, "category": category, "attributes": {}, "first_seen": FIRST_DAY}
+    known["is_listed"] = is_listed
     return {"as_of_date": night.day, "brand": brand or None, **empty, **known}
 
 

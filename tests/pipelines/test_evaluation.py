@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from math import log2
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,8 @@ from tests.pipelines.small_store import Row, Visit, day, make_night, read, shape
 
 EVERY_MODEL = ("popular", "markov", "itemknn", "sasrec")
 RANKED = ("hit", "recall", "ndcg", "map", "mrr")
-MEASURED = (*RANKED, "coverage", "novelty")
+OF_LISTS = ("coverage", "gini", "novelty", "popularity_lift")
+WHOLE = {"users", "known_users", "new_users", "anonymous_sessions"}
 Subject = tuple[bool, list[int], list[int], list[int]]  # is it a user, and what it did in train, validation and test
 
 
@@ -126,7 +128,7 @@ def values(rows: dict[str, Row]) -> dict[str, float]:
     return {name: row["value"] for name, row in rows.items()}
 
 
-def trained(root: Path, visits: tuple[Visit, ...], last: int, *models: str, **options: str) -> Night:
+def trained(root: Path, visits: tuple[Visit, ...], last: int, *models: str, **options: Any) -> Night:
     return train(make_night(root, visits, last, shop_settings(*models), **options))
 
 
@@ -157,13 +159,17 @@ def test_a_user_is_asked_with_what_came_after_the_model_was_trained(tmp_path: Pa
 def test_slices_count_their_cases(chain: Night) -> None:
     for slices in measured(chain).values():
         counts = {name: {row["num_cases"] for row in rows.values()} for name, rows in slices.items()}
-        assert counts == {"users": {7}, "known_users": {5}, "new_users": {2}, "anonymous_sessions": {1}}
+        assert counts == {
+            "users": {7}, "known_users": {5}, "new_users": {2}, "anonymous_sessions": {1},
+            "users_target_1_10": {7}, "users_history_6_20": {5},
+            "anonymous_sessions_target_1_10": {1}, "anonymous_sessions_history_1_5": {1},
+        }  # fmt: skip
 
 
 def test_all_users_are_the_known_and_the_new_together(chain: Night) -> None:
     for slices in measured(chain).values():
         for name, row in slices["users"].items():
-            if name.split("@")[0] != "coverage":
+            if name.split("@")[0] in (*RANKED, "novelty"):
                 known, new = slices["known_users"][name]["value"], slices["new_users"][name]["value"]
                 assert row["value"] == pytest.approx((5 * known + 2 * new) / 7)
 
@@ -186,8 +192,12 @@ def test_every_metric_stands_once_at_every_cutoff_with_its_interval_around_it(ch
     assert shape(chain, write).equals(METRICS.schema)
     rows = read(chain, write)
     keys = [tuple(row[name] for name in METRICS.key) for row in rows]
-    assert len(set(keys)) == len(keys) == len(EVERY_MODEL) * 4 * len(MEASURED) * 3
-    assert {row["metric"] for row in rows} == {f"{metric}@{k}" for metric in MEASURED for k in (5, 10, 20)}
+    assert len(set(keys)) == len(keys)
+    for name, slices in measured(chain).items():
+        for slice_, found in slices.items():
+            # Nobody without a history was lifted over it, and the items of this shop have no category.
+            of_lists = OF_LISTS[:-1] if slice_ == "new_users" else OF_LISTS
+            assert set(found) == {f"{metric}@{k}" for metric in (*RANKED, *of_lists) for k in (5, 10, 20)}, name
     assert {(row["as_of_date"], row["protocol"]) for row in rows} == {(chain.day, "next_night")}
     for row in rows:
         if row["metric"].split("@")[0] in RANKED:
@@ -269,6 +279,33 @@ def test_novelty_is_the_mean_surprise_in_bits(tmp_path: Path) -> None:
         assert rows["novelty@20"]["value"] == rows["novelty@5"]["value"]
 
 
+def test_slices_tell_rare_targets_and_short_histories_apart(counted: dict[str, dict[str, Row]]) -> None:
+    """Of several targets the rarest decides: ann's e, new's d and the session's e and f nobody had chosen before."""
+    cases = {name: int(rows["hit@5"]["num_cases"]) for name, rows in counted.items() if name not in WHOLE}
+    assert cases == {
+        "users_target_0": 2, "users_target_1_10": 1, "users_history_6_20": 2,
+        "anonymous_sessions_target_0": 1, "anonymous_sessions_history_1_5": 1,
+    }  # fmt: skip
+    assert counted["users_target_1_10"]["mrr@5"]["value"] == 1.0  # bob wants b and a
+
+
+def test_list_metrics_are_those_counted_by_hand(tmp_path: Path) -> None:
+    # Everyone is shown a (7 events), b (3) and c (1), in this order.
+    categories = {"a": "x>y", "b": "x>y", "c": "x>z"}
+    visits = (*(visit for visit in COUNTED if visit.day < 2), Visit("ann", 2, "b"), Visit("bob", 3, "c"))
+    night = trained(tmp_path, visits, 3, "popular", items="abc", categories=categories)
+    found = values(measured(night)["popular"]["known_users"])
+    assert found["diversity@5"] == pytest.approx(2 / 3)  # a is of the kind of b, c of another
+    assert found["gini@5"] == 0.0
+    assert found["popularity_lift@5"] == pytest.approx(0.0)  # bob had a, b and c, which are the three of the list
+
+
+def test_the_popularity_lift_is_over_the_histories_of_the_slice(counted: dict[str, dict[str, Row]]) -> None:
+    found = values(counted["anonymous_sessions"])  # shown a to e (7, 3, 1, 0, 0) or a to f, after d (0) and b (3)
+    assert found["popularity_lift@5"] == pytest.approx((11 / 5) / (3 / 2) - 1)
+    assert found["popularity_lift@10"] == pytest.approx((11 / 6) / (3 / 2) - 1)
+
+
 def test_novelty_is_that_of_the_lists_of_its_slice(chain: Night) -> None:
     """Who has no history is shown what is popular, the least novel there is."""
     slices = measured(chain)["markov"]
@@ -277,7 +314,9 @@ def test_novelty_is_that_of_the_lists_of_its_slice(chain: Night) -> None:
 
 def test_a_slice_without_a_case_has_no_rows(tmp_path: Path) -> None:
     visits = (Visit("ann", 0, "ab"), Visit("ann", 1, "b"), Visit("ann", 2, "a"), Visit("?x", 2, "a"))
-    assert set(measured(trained(tmp_path, visits, 2, "popular"))["popular"]) == {"users", "known_users"}
+    assert set(measured(trained(tmp_path, visits, 2, "popular"))["popular"]) == {
+        "users", "known_users", "users_target_1_10", "users_history_1_5",
+    }  # fmt: skip
 
 
 def test_the_night_is_the_last_day_with_events(tmp_path: Path) -> None:

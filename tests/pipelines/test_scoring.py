@@ -3,6 +3,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise, product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -46,7 +47,7 @@ def one_thread() -> Iterator[None]:
 
 
 def trained(
-    root: Path, settings: Settings, *, visits: tuple[Visit, ...] = WALKS, items: str = ITEMS, **options: str
+    root: Path, settings: Settings, *, visits: tuple[Visit, ...] = WALKS, items: str = ITEMS, **options: Any
 ) -> Night:
     return train(make_night(root, visits, 2, settings, items=items, **options))
 

@@ -289,15 +289,17 @@ def test_a_night_without_sequences_has_no_subjects(tmp_path: Path) -> None:
     assert data.is_user.dtype == np.bool_
 
 
-def item_row(name: str, *, is_listed: bool) -> Row:
+def item_row(name: str, *category: str, is_listed: bool) -> Row:
     empty = dict.fromkeys(("title", "description", "brand", "price"))
-    known = {"category": [], "attributes": {}, "first_seen": day(0), "is_listed": is_listed}
+    known = {"category": list(category), "attributes": {}, "first_seen": day(0), "is_listed": is_listed}
     return {"as_of_date": day(5), "item_id": name, **empty, **known}
 
 
-def vocabulary_night(root: Path, rows: list[Row]) -> Night:
+SHOP = (item_row("old", is_listed=False), item_row("new", is_listed=True), item_row("mid", is_listed=True))
+
+
+def vocabulary_night(root: Path, rows: list[Row], items: tuple[Row, ...] = SHOP) -> Night:
     night = Night(shop_settings(), Store(root), day(5), day(5), "run")
-    items = [item_row("old", is_listed=False), item_row("new", is_listed=True), item_row("mid", is_listed=True)]
     publish(night, "items", {day(5): items})
     publish(
         night, "metadata_vocabulary", {day(n): [row for row in rows if row["first_night"] == day(n)] for n in range(8)}
@@ -325,6 +327,17 @@ def test_the_vocabulary_of_a_night_is_what_it_and_the_nights_before_numbered(tmp
     vocabulary = load_vocabulary(vocabulary_night(tmp_path, rows))
     assert vocabulary.item_ids.to_pylist() == ["", "", "old", "new", "", "mid"]
     assert vocabulary.is_listed.tolist() == [False, False, False, True, False, True]
+
+
+def test_items_of_one_category_path_have_one_number(tmp_path: Path) -> None:
+    paths = {"a": ["x", "y"], "b": ["x"], "c": [], "d": ["x", "y"], "e": ["x y"], "no number": ["z"]}
+    items = tuple(item_row(name, *path, is_listed=True) for name, path in paths.items())
+    rows = [vocabulary_row(number, name) for number, name in enumerate("abcdef", start=2)]
+    found = load_vocabulary(vocabulary_night(tmp_path, rows, items)).categories
+    assert found.dtype == np.int64
+    assert [number == -1 for number in found] == [True, True, False, False, True, False, False, True]
+    assert found[2] == found[5]
+    assert len({found[2], found[3], found[6]}) == 3
 
 
 def test_an_empty_vocabulary_holds_the_special_numbers_alone(tmp_path: Path) -> None:
