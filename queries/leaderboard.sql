@@ -1,5 +1,5 @@
 -- Question: which model found most of what users did the next night?
--- Parameters: slice (users, known_users, new_users or anonymous_sessions; default: users, or the sessions if none)
+-- Parameters: slice (a name that the query slices shows; default: users, or the sessions if none)
 select m.model,
     round(max(value) filter (metric = 'ndcg@10'), 4) as "ndcg@10",
     round(max(low) filter (metric = 'ndcg@10'), 4) as low,
@@ -7,7 +7,8 @@ select m.model,
     round(max(value) filter (metric = 'hit@10'), 4) as "hit@10",
     round(max(value) filter (metric = 'recall@20'), 4) as "recall@20",
     round(max(value) filter (metric = 'coverage@10'), 4) as "coverage@10",
-    max(num_cases) as cases
+    max(num_cases) as cases,
+    if(max(num_cases) < 100, 'none: under 100 cases', 'by the interval') as verdict
 from metrics as m
 where m.as_of_date = (select max(as_of_date) from metrics)
     and m.slice = coalesce(getvariable('slice'), (

@@ -57,14 +57,14 @@ TABLES: Final[dict[str, list[Row]]] = {
         {"as_of_date": NIGHT, "item_id": "b", "title": HOSTILE},
     ],
     "metrics": [
-        {"as_of_date": night, "model": model, "slice": part, "metric": metric, "value": value, "num_cases": 9}
-        for night, model, part, metric, value in [
-            (OLD, "markov", "users", "ndcg@10", 0.9),
-            (NIGHT, "popular", "users", "ndcg@10", 0.25),
-            (NIGHT, "popular", "users", "hit@10", 0.5),
-            (NIGHT, "popular", "users", "ndcg@20", 0.99),
-            (NIGHT, "markov", "users", "ndcg@10", 0.33336),
-            (NIGHT, "popular", "new_users", "ndcg@10", 0.01),
+        {"as_of_date": night, "model": model, "slice": part, "metric": metric, "value": value, "num_cases": num}
+        for night, model, part, metric, value, num in [
+            (OLD, "markov", "users", "ndcg@10", 0.9, 900),
+            (NIGHT, "popular", "users", "ndcg@10", 0.25, 100),
+            (NIGHT, "popular", "users", "hit@10", 0.5, 100),
+            (NIGHT, "popular", "users", "ndcg@20", 0.99, 100),
+            (NIGHT, "markov", "users", "ndcg@10", 0.33336, 100),
+            (NIGHT, "popular", "new_users", "ndcg@10", 0.01, 99),
         ]
     ],
     "recommendations": [

@@ -39,6 +39,21 @@ def test_leaderboard_ranks_the_models_of_the_newest_night(views: Path) -> None:
     assert ask(views, "leaderboard", "model", "ndcg@10", slice="new_users") == [("popular", 0.01)]
 
 
+def test_under_100_cases_there_is_no_verdict(views: Path) -> None:
+    few, enough = "none: under 100 cases", "by the interval"
+    assert ask(views, "leaderboard", "cases", "verdict") == [(100, enough), (100, enough)]
+    assert ask(views, "leaderboard", "cases", "verdict", slice="new_users") == [(99, few)]
+    assert ask(views, "slices", "slice", "cases", "verdict", model="popular") == [
+        ("new_users", 99, few), ("users", 100, enough),
+    ]  # fmt: skip
+
+
+def test_slices_show_the_served_model_unless_told_otherwise(views: Path) -> None:
+    columns = ("slice", "ndcg@10", "hit@10")
+    assert ask(views, "slices", *columns) == [("users", 0.3334, None)]
+    assert ask(views, "slices", *columns, model="popular") == [("new_users", 0.01, None), ("users", 0.25, 0.5)]
+
+
 def test_quarantine_reasons_count_and_show_the_first_row(views: Path) -> None:
     columns = ("file_date", "reason", "num_rows", "percent", "source_file", "source_row", "raw_row")
     newest = [
