@@ -43,8 +43,9 @@ def gini_at(items: NDArray[np.int32], allowed: NDArray[np.bool_], k: int) -> flo
     """Return how unevenly the allowed items share the places in the first k of all lists.
 
     0: each stands there equally often, 1: one item has every place. Few lists cannot show many items: like coverage,
-    compare it between models, not between slices. allowed: bool[num_items]; items that are not are left out. Sum over j of (2j - n - 1) p(j) / (n - 1), where p(j) is the j-th smallest share of the n
-    allowed items (Shani and Gunawardana 2011, "Evaluating Recommendation Systems", 8.3.3).
+    compare it between models, not between slices. allowed: bool[num_items]; items that are not are left out.
+    Sum over j of (2j - n - 1) p(j) / (n - 1), where p(j) is the j-th smallest share of the n allowed items
+    (Shani and Gunawardana 2011, "Evaluating Recommendation Systems").
 
     Two of three items in shares 0, 1/4 and 3/4: (-2 * 0 + 0 * 1/4 + 2 * 3/4) / 2.
 
