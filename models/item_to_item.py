@@ -1,11 +1,10 @@
 """What markov and itemknn share: one sparse item-to-item matrix, queried with the last events of a history.
 
-score(history, j) = sum over its last events e of decay^age(e) * matrix[item(e), j]. Items that this does not reach
-are ranked by popularity below all that it does reach, so a list is always full; popularity also breaks ties.
+score(history, j) = sum over its last events e of decay^age(e) * matrix[item(e), j].
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -13,8 +12,10 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 from scipy.sparse import csr_array
 
-from models.recommender import FitReport, ModelConfig, Recommender, StepRecord, Validation
+from models.recommender import ModelConfig, Validation
+from models.row_recommender import RowRecommender, by_popularity
 from models.sequences import Sequences
+from models.stages import Pass, Run, Stage
 
 
 class ItemToItemConfig(ModelConfig):
@@ -27,60 +28,39 @@ class ItemToItemConfig(ModelConfig):
 ItemToItemConfigT = TypeVar("ItemToItemConfigT", bound=ItemToItemConfig)
 
 
-class ItemToItem(Recommender[ItemToItemConfigT], Generic[ItemToItemConfigT]):
-    """A model whose `learn` calls `remember` with its matrix; the rest is here.
-
-    Memory: the matrix's non-zeros, 12 bytes each.
-    """
+class ItemToItem(RowRecommender[ItemToItemConfigT], Generic[ItemToItemConfigT]):
+    """A model that implements `similarities`; the rest is here. Memory: the matrix's non-zeros, 8 bytes each."""
 
     @abstractmethod
-    def learn(
-        self, train: Sequences, validation: Validation | None, *, seed: int, on_step: Callable[[StepRecord], None]
-    ) -> FitReport:
-        """Compute the matrix and `remember` it."""
+    def similarities(self, known: Sequences, popularity: NDArray[np.int64]) -> csr_array:
+        """Return float[num_items, num_items] positive similarities, given known items and their event counts."""
 
-    def remember(self, matrix: csr_array, popularity: NDArray[np.int64]) -> None:
-        """Keep float64[num_items, num_items] positive similarities and the event counts int64[num_items]."""
-        self._matrix = matrix
-        self._order = by_popularity(popularity)
+    def stages(
+        self, train: Sequences, validation: Validation | None, run: Run, start: Mapping[str, NDArray[Any]] | None
+    ) -> Iterator[Stage]:
+        """Compute the matrix."""
+        yield Pass("fit", lambda: self._remember(train.without_unknown()))
 
-    def scores(self, histories: Sequences) -> NDArray[np.float32]:
-        """Return the similarity to the history where there is one (0 or more), else -(popularity rank)/num_items."""
-        recent = histories.without_unknown().tail(self.config.query_events)
-        found = csr_array(decayed(recent, self.config.query_decay, self.num_items) @ self._matrix)
-        fallback = np.empty(self.num_items, np.float32)
-        fallback[self._order] = -np.arange(1, self.num_items + 1) / self.num_items
-        dense = np.tile(fallback, (len(histories), 1))
-        dense[np.repeat(np.arange(len(histories)), np.diff(found.indptr)), found.indices] = found.data
-        return dense
+    def _remember(self, known: Sequences) -> None:
+        popularity = np.bincount(known.items, minlength=self.num_items)
+        self.order = by_popularity(popularity)
+        self._matrix = self.similarities(known, popularity).astype(np.float32)
 
-    def reached(self, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Items without a similarity to the history have a score below 0."""
-        return scores >= 0
-
-    def tie_order(self) -> NDArray[np.int32]:
-        """Return the items by popularity, then number."""
-        return self._order
+    def found(self, histories: Sequences) -> csr_array:
+        """Return the similarity to the history, of the items that have one."""
+        recent = histories.tail(self.config.query_events)
+        return csr_array(decayed(recent, self.config.query_decay, self.num_items) @ self._matrix)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the compressed rows of the matrix and the popularity order."""
         matrix = self._matrix
-        return {"data": matrix.data, "indices": matrix.indices, "indptr": matrix.indptr, "order": self._order}
+        return {"data": matrix.data, "indices": matrix.indices, "indptr": matrix.indptr, "order": self.order}
 
     def adopt(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take over matrix and order."""
         rows = (state["data"], state["indices"], state["indptr"])
         self._matrix = csr_array(rows, shape=(self.num_items, self.num_items))
-        self._order = state["order"]
-
-
-def by_popularity(counts: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Order all item numbers by count, the largest first, then by number.
-
-    >>> by_popularity(np.array([0, 0, 3, 7, 3]))
-    array([3, 2, 4, 0, 1], dtype=int32)
-    """
-    return np.argsort(-counts, kind="stable").astype(np.int32)
+        self.order = state["order"]
 
 
 def decayed(histories: Sequences, decay: float, num_items: int) -> csr_array:

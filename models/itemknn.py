@@ -7,8 +7,7 @@ blocks, so no dense item x item matrix exists. A sequence of n distinct items co
 events count: the cost of a fit is at most sequences * max_events^2, however long a robot's history is.
 """
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import ClassVar
 
@@ -17,8 +16,9 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from scipy.sparse import csr_array
 
-from models.item_to_item import ItemToItem, ItemToItemConfig, by_popularity
-from models.recommender import Capabilities, FitReport, ModelConfig, StepRecord, Validation, one_pass
+from models.item_to_item import ItemToItem, ItemToItemConfig
+from models.recommender import Capabilities, ModelConfig
+from models.row_recommender import by_popularity
 from models.sequences import Sequences
 
 BLOCK_ENTRIES = 4_000_000  # non-zeros of one block of rows before it is cut down, about 60 bytes each while sorted
@@ -48,17 +48,9 @@ class ItemKnn(ItemToItem[ItemKnnConfig]):
         "paper": ItemKnnConfig(num_neighbours=200),
     }
 
-    def learn(
-        self, train: Sequences, validation: Validation | None, *, seed: int, on_step: Callable[[StepRecord], None]
-    ) -> FitReport:
+    def similarities(self, known: Sequences, popularity: NDArray[np.int64]) -> csr_array:
         """Find the neighbours of every item."""
-        started = time.perf_counter()
-        known = train.without_unknown()
-        popularity = np.bincount(known.items, minlength=self.num_items)
-        self.remember(
-            self._neighbours(touched(known.tail(self.config.max_events), self.num_items), popularity), popularity
-        )
-        return one_pass(self.config, time.perf_counter() - started, on_step)
+        return self._neighbours(touched(known.tail(self.config.max_events), self.num_items), popularity)
 
     def _neighbours(self, users: csr_array, popularity: NDArray[np.int64]) -> csr_array:
         """Keep the most similar items of every item, float64 CSR [num_items, num_items]."""

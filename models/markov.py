@@ -6,16 +6,16 @@ speak as loudly as one seen often, not dividing at all would let the popular one
 Unknown items are skipped: their neighbours count as adjacent. Cost and memory: num_steps times the events.
 """
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 from scipy.sparse import coo_array, csr_array, diags_array
 
 from models.item_to_item import ItemToItem, ItemToItemConfig
-from models.recommender import Capabilities, FitReport, ModelConfig, StepRecord, Validation, one_pass
+from models.recommender import Capabilities, ModelConfig
 from models.sequences import Sequences
 
 
@@ -42,18 +42,12 @@ class Markov(ItemToItem[MarkovConfig]):
         "paper": MarkovConfig(num_steps=3, query_decay=0.6),
     }
 
-    def learn(
-        self, train: Sequences, validation: Validation | None, *, seed: int, on_step: Callable[[StepRecord], None]
-    ) -> FitReport:
+    def similarities(self, known: Sequences, popularity: NDArray[np.int64]) -> csr_array:
         """Count the transitions and scale each row."""
-        started = time.perf_counter()
-        known = train.without_unknown()
         counts = self._transitions(known)
         row_sums = counts.sum(axis=1)
         scale = 1 / np.sqrt(np.where(row_sums > 0, row_sums, 1))
-        popularity = np.bincount(known.items, minlength=self.num_items)
-        self.remember(csr_array(diags_array(scale) @ counts), popularity)
-        return one_pass(self.config, time.perf_counter() - started, on_step)
+        return csr_array(diags_array(scale) @ counts)
 
     def _transitions(self, known: Sequences) -> csr_array:
         """Sum the weights of all pairs, float64[num_items, num_items]."""

@@ -3,16 +3,18 @@
 Events may be weighted by age with a half-life, so that last night counts more than last month.
 """
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import NonNegativeFloat
+from scipy.sparse import csr_array
 
-from models.recommender import Capabilities, FitReport, ModelConfig, Recommender, StepRecord, Validation, one_pass
+from models.recommender import Capabilities, ModelConfig, Recommender, Validation
 from models.sequences import Sequences
+from models.stages import Pass, Run, Stage
+from models.top_rows import top_rows
 
 SECONDS_PER_DAY = 86_400
 
@@ -41,16 +43,16 @@ class Popular(Recommender[PopularConfig]):
         "paper": PopularConfig(),
     }
 
-    def learn(
-        self, train: Sequences, validation: Validation | None, *, seed: int, on_step: Callable[[StepRecord], None]
-    ) -> FitReport:
+    def stages(
+        self, train: Sequences, validation: Validation | None, run: Run, start: Mapping[str, NDArray[Any]] | None
+    ) -> Iterator[Stage]:
         """Count the events of every item."""
-        started = time.perf_counter()
-        known = train.without_unknown()
+        yield Pass("fit", lambda: self._count(train.without_unknown()))
+
+    def _count(self, known: Sequences) -> None:
         totals = np.bincount(known.items, minlength=self.num_items)
         counts = np.bincount(known.items, weights=self._event_weights(known.times), minlength=self.num_items)
         self.take_counts(counts, totals)
-        return one_pass(self.config, time.perf_counter() - started, on_step)
 
     def take_counts(self, counts: NDArray[Any], totals: NDArray[Any]) -> None:
         """Rank by weighted counts, ties by the counts of all events; both [num_items]."""
@@ -65,9 +67,12 @@ class Popular(Recommender[PopularConfig]):
         weights = np.exp2(-age_days / half_life_days) if half_life_days else np.ones(len(times))
         return np.where(age_days <= window_days, weights, 0.0) if window_days else weights
 
-    def scores(self, histories: Sequences) -> NDArray[np.float32]:
-        """Return the share of weighted events of every item, for each history alike."""
-        return np.tile(self._scores, (len(histories), 1))
+    def rank(
+        self, histories: Sequences, k: int, allowed: NDArray[np.bool_], *, exclude_seen: bool
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Rank all items in the one order; the score is the item's share of weighted events."""
+        found = csr_array((len(histories), self.num_items), dtype=np.float32)
+        return top_rows(found, self._order, self._scores, k, allowed, histories if exclude_seen else None)
 
     def tie_order(self) -> NDArray[np.int32]:
         """Return the items by unrounded count, then by all their events, then by number."""

@@ -1,20 +1,19 @@
 """The interface that every model fulfils, so that the pipeline, the report and the tests need not know which it is."""
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from models.sequences import FIRST_ITEM, Sequences
+from models.stages import BestEpochs, Run, Stage, StepRecord, ignore
 from models.suggestion import suggestion
-from models.topk import top_k
-
-CHUNK_BYTES = 2**28  # memory of one block of subjects x items while it is ranked
-CELL_BYTES = 32  # per cell: the scores, the copy that partitions them, masks, and the model's own intermediate result
 
 
 class ModelConfig(BaseModel):
@@ -30,6 +29,10 @@ class ModelConfig(BaseModel):
             raise ValueError(f"no setting {unknown[0]!r}: {suggestion(unknown[0], cls.model_fields)}")
         return data
 
+    def stopped_at(self, best_epochs: BestEpochs) -> Self:
+        """Return the configuration that ends each stage after its best epoch; without epochs, this one."""
+        return self
+
 
 @dataclass(frozen=True)
 class Capabilities:
@@ -39,21 +42,6 @@ class Capabilities:
     scores_cold_items: bool = False
     uses_metadata: bool = False
     uses_times: bool = False
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """Progress of a fit: a mean loss, the validation NDCG@10 (NaN when none), seconds so far.
-
-    The last record of an epoch speaks of the whole epoch, the others of the steps since the one before.
-    """
-
-    stage: str
-    step: int
-    epoch: int
-    loss: float
-    metric: float
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -85,24 +73,13 @@ class NothingToLearn(ValueError):
     """The training part is sound, but a model of this kind can learn nothing from it."""
 
 
-def ignore(record: StepRecord) -> None:
-    """Take a progress record and do nothing with it."""
-
-
-def one_pass(config: ModelConfig, seconds: float, on_step: Callable[[StepRecord], None]) -> FitReport:
-    """Report the fit of a model that passes over the data once and has no loss."""
-    record = StepRecord("fit", step=1, epoch=1, loss=float("nan"), metric=float("nan"), seconds=seconds)
-    on_step(record)
-    return FitReport((record,), config)
-
-
 ConfigT = TypeVar("ConfigT", bound=ModelConfig)
 
 
 class Recommender(ABC, Generic[ConfigT]):
     """Learns from sequences of item numbers and ranks the items that may follow a history.
 
-    A model implements `learn`, `scores`, `state` and `adopt`; callers use `fit`, `topk`, `state` and `restore`.
+    A model implements `stages`, `rank`, `state` and `adopt`; callers use `fit`, `topk`, `state` and `restore`.
     num_items counts the two special numbers, so real items are 2 to num_items - 1.
     """
 
@@ -112,7 +89,6 @@ class Recommender(ABC, Generic[ConfigT]):
     capabilities: ClassVar[Capabilities]
     Config: ClassVar[type[ModelConfig]]
     presets: ClassVar[Mapping[str, ModelConfig]]
-    max_chunk_subjects: ClassVar[int] = 8192
 
     def __init__(self, config: ConfigT, num_items: int) -> None:
         if not isinstance(config, self.Config):
@@ -132,19 +108,31 @@ class Recommender(ABC, Generic[ConfigT]):
         *,
         seed: int,
         on_step: Callable[[StepRecord], None] = ignore,
+        folder: Path | None = None,
+        start: Mapping[str, NDArray[Any]] | None = None,
     ) -> FitReport:
         """Learn from `train`, forgetting what was learnt before; the same seed gives the same model.
 
         A model with epochs stops early on `validation`; the others do not look at it. Unknown items are skipped.
+        folder: what an interrupted fit needs to go on is kept there, and the same fit called again does so.
+        start: the `state` of the same model after an earlier night, with which training begins instead of with random
+        weights; it may know fewer items. A model that is learnt in one pass has no use for it.
         Raises NothingToLearn when the training part holds no known item, or less than the model needs, and ValueError
-        for a number outside the vocabulary.
+        for a number outside the vocabulary, or a `start` that does not fit.
         """
         self._check_numbers(train)
         if not (train.items >= FIRST_ITEM).any():
             raise NothingToLearn(f"{self.name}: no known item among {len(train.items)} training events")
-        report = self.learn(train, validation, seed=seed, on_step=on_step)
+        key = self._key(train, validation, seed, start or {}) if folder else ""
+        run = Run(seed, key, on_step, folder)
+        records: list[StepRecord] = []
+        best_epochs: dict[str, int] = {}
+        for stage in self.stages(train, validation, run, start):
+            report = stage.run(run)
+            records += report.records
+            best_epochs[stage.name] = report.best_epoch
         self._is_fitted = True
-        return report
+        return FitReport(tuple(records), self.config.stopped_at(best_epochs))
 
     def topk(
         self, histories: Sequences, k: int, allowed: NDArray[np.bool_], *, exclude_seen: bool = False
@@ -154,30 +142,10 @@ class Recommender(ABC, Generic[ConfigT]):
         allowed: bool[num_items]; padding and unknown never pass. exclude_seen also bars the items of the own history.
         Returns items int32[B, k] and scores float32[B, k], best first; equal scores stand in the model's tie order
         (item number, unless the model says otherwise). Lists are full: only where fewer than k items may be shown do
-        they end in item 0 with score -inf. A list does not depend on the other histories. Memory: about CHUNK_BYTES.
+        they end in item 0 with score -inf. A list does not depend on the other histories, nor on their number.
         """
         self._check_request(histories, k, allowed)
         return self.rank(histories, k, allowed, exclude_seen=exclude_seen)
-
-    def rank(
-        self, histories: Sequences, k: int, allowed: NDArray[np.bool_], *, exclude_seen: bool
-    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Do the work of `topk`, on checked input; a model may look at its own lists here before its fit is over."""
-        barred = np.where(allowed, 0, -np.inf).astype(np.float32)
-        barred[:FIRST_ITEM] = -np.inf
-        items = np.empty((len(histories), k), np.int32)
-        scores = np.empty((len(histories), k), np.float32)
-        tie_order = self.tie_order()
-        chunk_subjects = min(self.max_chunk_subjects, max(1, CHUNK_BYTES // (CELL_BYTES * self.num_items)))
-        for start in range(0, len(histories), chunk_subjects):
-            part = slice(start, min(start + chunk_subjects, len(histories)))
-            chunk = histories.take(np.arange(part.start, part.stop))
-            dense = self.scores(chunk)
-            dense += barred
-            if exclude_seen:
-                dense[chunk.rows, chunk.items] = -np.inf
-            items[part], scores[part] = top_k(dense, k, tie_order)
-        return items, scores
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take over what another instance of the same configuration gave as `state`."""
@@ -193,14 +161,16 @@ class Recommender(ABC, Generic[ConfigT]):
         return np.arange(self.num_items, dtype=np.int32)
 
     @abstractmethod
-    def learn(
-        self, train: Sequences, validation: Validation | None, *, seed: int, on_step: Callable[[StepRecord], None]
-    ) -> FitReport:
-        """Do the work of `fit`, on checked input."""
+    def stages(
+        self, train: Sequences, validation: Validation | None, run: Run, start: Mapping[str, NDArray[Any]] | None
+    ) -> Iterable[Stage]:
+        """Give the stages of `fit`, on checked input; what a generator does after a yield follows that stage."""
 
     @abstractmethod
-    def scores(self, histories: Sequences) -> NDArray[np.float32]:
-        """Score every item after each history of one chunk: a fresh, finite float32[B, num_items]."""
+    def rank(
+        self, histories: Sequences, k: int, allowed: NDArray[np.bool_], *, exclude_seen: bool
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Do the work of `topk`, on checked input; a model may look at its own lists here before its fit is over."""
 
     @abstractmethod
     def state(self) -> dict[str, NDArray[Any]]:
@@ -226,3 +196,16 @@ class Recommender(ABC, Generic[ConfigT]):
                 f"item number {highest} is outside the {self.num_items} items of this {self.name}: "
                 "number events with the vocabulary that the model was made for"
             )
+
+    def _key(
+        self, train: Sequences, validation: Validation | None, seed: int, start: Mapping[str, NDArray[Any]]
+    ) -> str:
+        """Sha256 of all that decides what a fit learns."""
+        digest = hashlib.sha256(f"{self.name} {self.config!r} {self.num_items} {seed}".encode())
+        parts = [train, *([validation.histories, validation.targets] if validation else [])]
+        for array in [array for part in parts for array in (part.items, part.times, part.offsets)]:
+            digest.update(np.ascontiguousarray(array).data)
+        for name in sorted(start):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(start[name]).data)
+        return digest.hexdigest()

@@ -89,9 +89,12 @@ class Sequences:
 
     def without_unknown(self) -> Self:
         """Drop padding and unknown items; their neighbours become adjacent."""
-        known = self.items >= FIRST_ITEM
-        before = np.concatenate([[0], np.cumsum(known)]).astype(np.int64)
-        return type(self)(self.items[known], self.times[known], before[self.offsets])
+        return self if self.items.min(initial=FIRST_ITEM) >= FIRST_ITEM else self.where(self.items >= FIRST_ITEM)
+
+    def where(self, kept: NDArray[np.bool_]) -> Self:
+        """Keep the events that are marked, bool[N]; their neighbours become adjacent."""
+        before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
+        return type(self)(self.items[kept], self.times[kept], before[self.offsets])
 
     def right_padded(self, width: int) -> NDArray[np.int32]:
         """Return the items as int32[S, width], oldest in column 0 and padding after the newest; none may be longer."""

@@ -1,132 +1,260 @@
-"""The one training loop: epochs, gradient clipping, early stopping with the best weights, progress records.
+"""The training loop of every model that learns by gradient: seeds, precision, schedule, clipping, early stop, resuming.
 
-A model brings its network, its batches and its loss; the settings that the loop needs are in `TrainingConfig`, from
-which the model's own configuration inherits.
+A step's random numbers follow from the seed, the stage and the step's number. So a stage that was killed goes on from
+what it saved last with the same losses, and the processes of `torchrun` draw the same batches.
 """
 
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
-from typing import Any, Generic, TypeVar
+from pathlib import Path
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from models.breakdown import keep_evidence
+from models.device import DeviceName, Precision, choose_device, choose_precision
 from models.metrics import ndcg_at, relevance
-from models.recommender import FitReport, ModelConfig, Recommender, StepRecord, Validation
+from models.parallel import from_first, num_processes, rank, sum_gradients, summed
+from models.progress import Position, read_progress, save_progress
+from models.recommender import ModelConfig, Recommender, Validation
+from models.stages import BestEpochs, Run, StageReport, StepRecord
 
 RECORD_STEPS = 50
+SECONDS_BETWEEN_SAVES = 30.0
+BatchT_co = TypeVar("BatchT_co", covariant=True)
+BatchT = TypeVar("BatchT")
 
 
 class TrainingConfig(ModelConfig):
     """How a network is trained.
 
-    patience: epochs without a better validation NDCG@10 before it stops. max_validation_cases: of more than that, an
-    evenly spaced selection is used, to bound what a look at the validation part costs. max_epoch_batches: an epoch ends
-    after so many batches, drawn anew each time; 0: after all of them.
+    schedule: the learning rate stays, or falls to 0 along half a cosine over `schedule_epochs` (0: num_epochs), after
+    it has grown for `warmup_steps`. patience: epochs without a better validation NDCG@10 before it stops.
+    max_validation_cases: of more than that, an evenly spaced selection is used, to bound what a look at the validation
+    part costs. max_epoch_batches: an epoch ends after so many batches, drawn anew each time; 0: after all of them.
+    device, precision: see `models.device`. compile: whether torch compiles the network, which takes a minute at first.
     """
 
     num_epochs: PositiveInt = 20
     batch_size: PositiveInt = 128
     learning_rate: PositiveFloat = 0.001
+    schedule: Literal["constant", "cosine"] = "constant"
+    schedule_epochs: NonNegativeInt = 0
+    warmup_steps: NonNegativeInt = 0
     weight_decay: NonNegativeFloat = 0
     clip_norm: PositiveFloat = 5
     patience: PositiveInt = 3
     max_validation_cases: PositiveInt = 10_000
     max_epoch_batches: NonNegativeInt = 0
+    device: DeviceName = "auto"
+    precision: Precision = "auto"
+    compile: bool = False
+
+    def stopped_at(self, best_epochs: BestEpochs) -> Self:
+        """Return the configuration that ends after the best epoch, with the learning rates it had until then."""
+        (best_epoch,) = best_epochs.values()
+        horizon = 0 if self.schedule == "constant" else self.schedule_epochs or self.num_epochs
+        return self.model_copy(update={"num_epochs": best_epoch, "schedule_epochs": horizon})
+
+    def rate_at(self, step: int, epochs_done: float) -> float:
+        """Return the learning rate of a step, counted from 1."""
+        rate = self.learning_rate * min(1.0, step / max(1, self.warmup_steps))
+        if self.schedule == "constant":
+            return rate
+        share = min(1.0, epochs_done / (self.schedule_epochs or self.num_epochs))
+        return rate * (1 + math.cos(math.pi * share)) / 2
 
 
-BatchT = TypeVar("BatchT")
+class Epoch(Protocol[BatchT_co]):
+    """The batches of one epoch: which samples are in each, and how a batch is made of some samples."""
+
+    @property
+    def batches(self) -> Sequence[NDArray[np.int64]]:
+        """The samples of each batch."""
+
+    def batch(self, samples: NDArray[np.int64]) -> BatchT_co:
+        """Make a batch of them."""
 
 
-class Trainer(Generic[BatchT]):
-    """Trains one network in place; `run` once.
+class Training(Generic[BatchT]):
+    """A stage that trains one network in place, and leaves it in evaluation mode with its best weights.
 
-    batches: gives the batches of an epoch (counted from 1), shuffled as it sees fit. loss: the mean loss of a batch.
-    evaluate: the validation NDCG@10 of the network as it is, or None to train for all epochs.
+    epoch: draws the batches of an epoch. loss: the mean loss of a batch, and of how many terms it is the mean; it may
+    draw. evaluate: the validation NDCG@10 of the network as it is, or None to train for all epochs.
     """
 
     def __init__(
         self,
+        name: str,
         network: nn.Module,
         config: TrainingConfig,
-        batches: Callable[[int], Iterable[BatchT]],
-        loss: Callable[[BatchT], Tensor],
+        epoch: Callable[[np.random.Generator], Epoch[BatchT]],
+        loss: Callable[[BatchT, np.random.Generator], tuple[Tensor, int]],
         evaluate: Callable[[], float] | None,
-        on_step: Callable[[StepRecord], None],
-        stage: str = "fit",
     ) -> None:
-        self._network, self._config, self._stage = network, config, stage
-        self._batches, self._loss, self._evaluate, self._on_step = batches, loss, evaluate, on_step
+        self.name = name
+        self._network, self._config = network, config
+        self._epoch, self._loss, self._evaluate = epoch, loss, evaluate
+        self._device = choose_device(config.device)
+        self._precision = choose_precision(config.precision, self._device)
+        network.to(self._device)
         self._optimiser = torch.optim.AdamW(
-            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+            network.parameters(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=self._device.type != "mps",
         )
-        self._records: list[StepRecord] = []
-        self._step = 0
-        self._started = time.perf_counter()
+        self._position = Position()
+        self._best: dict[str, Tensor] = {}
 
-    def run(self) -> FitReport:
-        """Train, and leave the network in evaluation mode with its best weights (the last ones without validation).
+    def run(self, run: Run) -> StageReport:
+        """Train, from the start or from where this fit was interrupted.
 
         A record is made every RECORD_STEPS steps, and at the end of an epoch with the epoch's mean loss and the metric.
         Raises FloatingPointError when the loss is not finite.
         """
-        best_metric, best_epoch, best_weights = -math.inf, self._config.num_epochs, self._network.state_dict()
-        for epoch in range(1, self._config.num_epochs + 1):
-            losses = self._train_epoch(epoch)
-            self._network.eval()
-            metric = self._evaluate() if self._evaluate else math.nan
-            self._record(epoch, losses, metric)
-            if metric > best_metric:
-                best_metric, best_epoch = metric, epoch
-                best_weights = copy.deepcopy(self._network.state_dict())
-            elif self._evaluate and epoch - best_epoch >= self._config.patience:
-                break
-        self._network.load_state_dict(best_weights)
-        return FitReport(tuple(self._records), self._config.model_copy(update={"num_epochs": best_epoch}))
+        self._restore(run)
+        position = self._position
+        self._started = self._saved = time.perf_counter() - position.seconds
+        with torch.random.fork_rng():
+            while not position.is_done:
+                self._train_epoch(run)
+                self._end_epoch(run)
+        self._network.load_state_dict(self._best or self._network.state_dict())
+        self._network.eval()
+        return StageReport(tuple(position.records), position.best_epoch)
 
-    def _train_epoch(self, epoch: int) -> list[float]:
-        """Take the steps of an epoch; return the loss of each."""
+    def _train_epoch(self, run: Run) -> None:
+        """Take the steps of an epoch that are left."""
         self._network.train()
-        losses: list[float] = []
-        for batch in islice(self._batches(epoch), self._config.max_epoch_batches or None):
-            if losses and len(losses) % RECORD_STEPS == 0:  # not after the last step, which has its own record
-                self._record(epoch, losses[-RECORD_STEPS:], math.nan)
-            losses.append(self._take_step(batch, epoch))
-        return losses
+        position = self._position
+        epoch = self._epoch(run.generator(self.name, position.epoch))
+        batches = epoch.batches[: self._config.max_epoch_batches or None]
+        for samples in batches[len(position.losses) :]:
+            if position.losses and len(position.losses) % RECORD_STEPS == 0:  # the last step has its own record
+                self._record(run, position.losses[-RECORD_STEPS:], math.nan)
+            position.step += 1
+            rate = self._config.rate_at(position.step, position.epoch - 1 + len(position.losses) / len(batches))
+            for group in self._optimiser.param_groups:
+                group["lr"] = rate
+            position.losses.append(self._take_step(run, epoch, samples))
+            if time.perf_counter() - self._saved > SECONDS_BETWEEN_SAVES:
+                self._save(run)
 
-    def _take_step(self, batch: BatchT, epoch: int) -> float:
-        self._step += 1
+    def _take_step(self, run: Run, epoch: Epoch[BatchT], samples: NDArray[np.int64]) -> float:
+        own = samples[rank() :: num_processes()]
+        generator = run.generator(self.name, self._position.step, rank())
+        torch.manual_seed(int(generator.integers(2**63)))
         self._optimiser.zero_grad()
-        loss = self._loss(batch)
-        value = float(loss.detach())
+        loss, num_terms = torch.zeros((), device=self._device), 0
+        if len(own):
+            with torch.autocast(self._device.type, self._precision, enabled=self._precision != torch.float32):
+                loss, num_terms = self._loss(epoch.batch(own), generator)
+        share = num_terms / max(1, summed(num_terms, self._device))
+        value = summed(float(loss.detach()) * share, self._device)
         if not math.isfinite(value):
-            raise FloatingPointError(
-                f"loss is {value} at step {self._step}, epoch {epoch} of stage {self._stage!r}: lower learning_rate "
-                f"(now {self._config.learning_rate}) or clip_norm (now {self._config.clip_norm})"
-            )
-        loss.backward()
+            raise FloatingPointError(self._explain(run, epoch, own, loss, value))
+        if len(own):
+            (loss * share).backward()
+        sum_gradients(self._network.parameters())
         nn.utils.clip_grad_norm_(self._network.parameters(), self._config.clip_norm)
         self._optimiser.step()
         return value
 
-    def _record(self, epoch: int, losses: list[float], metric: float) -> None:
-        seconds = time.perf_counter() - self._started
-        record = StepRecord(self._stage, self._step, epoch, math.fsum(losses) / len(losses), metric, seconds)
-        self._records.append(record)
-        self._on_step(record)
+    def _end_epoch(self, run: Run) -> None:
+        """Look at the validation part, keep the best weights, and decide whether to go on."""
+        position, config = self._position, self._config
+        self._network.eval()
+        metric = math.nan
+        if self._evaluate:
+            metric = from_first(self._evaluate() if rank() == 0 else 0.0, self._device)
+        self._record(run, position.losses, metric)
+        if not self._evaluate:
+            position.best_epoch = position.epoch
+        elif metric > position.best_metric:
+            position.best_metric, position.best_epoch = metric, position.epoch
+            self._best = copy.deepcopy(self._network.state_dict())
+        waited = position.epoch - position.best_epoch
+        position.is_done = position.epoch == config.num_epochs or waited >= config.patience
+        position.epoch, position.losses = position.epoch + 1, []
+        if position.is_done:
+            self._save(run)
+
+    def _record(self, run: Run, losses: list[float], metric: float) -> None:
+        position = self._position
+        position.seconds = time.perf_counter() - self._started
+        mean = math.fsum(losses) / len(losses)
+        record = StepRecord(self.name, position.step, position.epoch, mean, metric, position.seconds)
+        position.records.append(record)
+        if rank() == 0:
+            run.on_step(record)
+
+    def _path(self, run: Run) -> Path | None:
+        return run.folder / f"{self.name}.progress" if run.folder else None
+
+    def _save(self, run: Run) -> None:
+        path = self._path(run)
+        self._saved = time.perf_counter()
+        if not path or rank() != 0:
+            return
+        self._position.seconds = self._saved - self._started
+        moments = {
+            f"optimiser/{number}/{name}": value
+            for number, values in self._optimiser.state_dict()["state"].items()
+            for name, value in values.items()
+        }
+        weights = {f"network/{name}": weight for name, weight in self._network.state_dict().items()}
+        best = {f"best/{name}": weight for name, weight in self._best.items()}
+        save_progress(path, run.key, self._position, moments | weights | best)
+
+    def _restore(self, run: Run) -> None:
+        path = self._path(run)
+        found = read_progress(path, run.key) if path else None
+        if found is None:
+            return
+        self._position, tensors = found
+        groups = self._optimiser.state_dict()["param_groups"]
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _under("optimiser/", tensors).items():
+            number, _, moment = name.partition("/")
+            moments.setdefault(int(number), {})[moment] = tensor
+        self._optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        self._network.load_state_dict(_under("network/", tensors))
+        self._best = _under("best/", tensors)
+
+    def _explain(self, run: Run, epoch: Epoch[BatchT], own: NDArray[np.int64], loss: Tensor, value: float) -> str:
+        """Say where the loss broke, and keep the batch with its gradients."""
+        position, config = self._position, self._config
+        message = (
+            f"loss is {value} at step {position.step}, epoch {position.epoch} of stage {self.name!r}: "
+            f"lower learning_rate (now {config.learning_rate}) or clip_norm (now {config.clip_norm})"
+        )
+        if run.folder is None or not len(own):
+            return message
+        if loss.requires_grad:
+            loss.backward()
+        path = run.folder / f"{self.name}-broken-at-{position.step}.safetensors"
+        tensors = {"samples": torch.from_numpy(own), "batch": torch.as_tensor(epoch.batch(own))}
+        files = keep_evidence(path, self._network, tensors)
+        return f"{message}; the batch and the largest gradients are in {files}"
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Run a block with torch's random numbers started from `seed`, and put the caller's back afterwards."""
+def seeded(run: Run) -> Iterator[None]:
+    """Run a block with torch's random numbers started from the seed, and put the caller's back afterwards."""
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(run.seed)
         yield
 
 

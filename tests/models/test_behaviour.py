@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
+from models import row_recommender, vector_recommender
 from models.checkpoint import load, save
 from models.metrics import hit_at, relevance
 from models.recommender import Recommender
@@ -36,7 +38,7 @@ def everything(shop: "Shop") -> NDArray[np.bool_]:
 
 def assert_same_lists(found: Lists, expected: Lists) -> None:
     assert (found[0] == expected[0]).all()
-    np.testing.assert_allclose(found[1], expected[1], rtol=1e-5)
+    assert (found[1] == expected[1]).all()
 
 
 def test_a_refit_equals_the_fit(model: Recommender, shop: "Shop", everything: NDArray[np.bool_]) -> None:
@@ -135,8 +137,20 @@ def test_lists_do_not_depend_on_how_subjects_are_chunked(
 ) -> None:
     expected = model.topk(shop.histories, 10, everything)
     for size in (1, 7, 64):
-        monkeypatch.setattr(type(model), "max_chunk_subjects", size)
+        for module in (row_recommender, vector_recommender):
+            monkeypatch.setattr(module, "CHUNK_SUBJECTS", size)
         assert_same_lists(model.topk(shop.histories, 10, everything), expected)
+
+
+def test_lists_do_not_depend_on_the_number_of_threads(
+    model: Recommender, shop: "Shop", everything: NDArray[np.bool_]
+) -> None:
+    expected = model.topk(shop.histories, 10, everything)
+    torch.set_num_threads(2)
+    try:
+        assert_same_lists(model.topk(shop.histories, 10, everything), expected)
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_longer_companions_change_nothing(

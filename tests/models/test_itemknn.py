@@ -47,14 +47,14 @@ def test_it_equals_a_dense_computation(
         patch.setattr(itemknn, "BLOCK_ENTRIES", block_entries)
         model.fit(sequences(*rows), seed=0)
     expected = dense_similarity(rows, config)
-    scores = model.scores(sequences(*([item] for item in range(NUM_ITEMS))))
-    np.testing.assert_allclose(np.maximum(scores, 0), expected, rtol=1e-6)
+    found = model.found(sequences(*([item] for item in range(NUM_ITEMS)))).toarray()
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_older_events_ask_less(sequences: Make) -> None:
     model = ItemKnn(ItemKnnConfig(shrinkage=0, query_decay=0.5), 6)
     model.fit(sequences([2, 3], [4, 5]), seed=0)
-    np.testing.assert_allclose(model.scores(sequences([2, 4]))[0, [3, 5]], [0.5, 1])
+    np.testing.assert_allclose(model.found(sequences([2, 4])).toarray()[0, [3, 5]], [0.5, 1])
 
 
 def test_repeats_of_a_user_count_once(sequences: Make) -> None:

@@ -1,23 +1,13 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models import recommender
-from models.recommender import (
-    Capabilities,
-    FitReport,
-    ModelConfig,
-    Recommender,
-    StepRecord,
-    Validation,
-    one_pass,
-)
+from models.recommender import Capabilities, ModelConfig, Recommender, Validation
 from models.sequences import Sequences
+from models.stages import Pass, Run, Stage, StepRecord
 
 Make = Callable[..., Sequences]
 
@@ -29,7 +19,7 @@ class EchoConfig(ModelConfig):
 
 
 class Echo(Recommender[EchoConfig]):
-    """Scores item i after a history that ends in j by (i * j) mod 5: every answer can be worked out, with many ties."""
+    """Learns nothing in two stages, and cannot rank: what is left is the interface."""
 
     name = "echo"
     label = "Echo"
@@ -37,14 +27,16 @@ class Echo(Recommender[EchoConfig]):
     Config = EchoConfig
     presets: ClassVar[Mapping[str, ModelConfig]] = {"tiny": EchoConfig()}
 
-    def learn(
-        self, train: Sequences, validation: Validation | None, *, seed: int, on_step: Callable[[StepRecord], None]
-    ) -> FitReport:
-        return one_pass(self.config, 0.5, on_step)
+    def stages(
+        self, train: Sequences, validation: Validation | None, run: Run, start: Mapping[str, NDArray[Any]] | None
+    ) -> Iterator[Stage]:
+        yield Pass("echo", lambda: None)
+        yield Pass("repeat", lambda: None)
 
-    def scores(self, histories: Sequences) -> NDArray[np.float32]:
-        last = histories.items[histories.offsets[1:] - 1]
-        return (np.outer(last, np.arange(self.num_items)) % 5).astype(np.float32)
+    def rank(
+        self, histories: Sequences, k: int, allowed: NDArray[np.bool_], *, exclude_seen: bool
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        raise AssertionError("nothing is ranked before it was checked")
 
     def state(self) -> dict[str, NDArray[Any]]:
         return {}
@@ -59,40 +51,15 @@ def fitted_echo(num_items: int = 13) -> Echo:
     return model
 
 
-def expected_list(history: list[int], k: int, allowed: np.ndarray, exclude_seen: bool) -> list[int]:
-    """Rank by hand: a full sort over the items that may be shown."""
-    shown = [i for i in range(2, len(allowed)) if allowed[i] and not (exclude_seen and i in history)]
-    ranked = sorted(shown, key=lambda i: (-(i * history[-1] % 5), i))[:k]
-    return ranked + [0] * (k - len(ranked))
-
-
-@given(
-    histories=st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=4), max_size=9),
-    allowed=st.lists(st.booleans(), min_size=13, max_size=13),
-    k=st.integers(1, 14),
-    exclude_seen=st.booleans(),
-    chunk_subjects=st.integers(1, 4),
-)
-def test_lists_equal_a_full_sort_however_they_are_chunked(
-    sequences: Make, histories: list[list[int]], allowed: list[bool], k: int, exclude_seen: bool, chunk_subjects: int
-) -> None:
-    mask = np.array(allowed)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recommender, "CHUNK_BYTES", recommender.CELL_BYTES * 13 * chunk_subjects)
-        items, scores = fitted_echo().topk(sequences(*histories), k, mask, exclude_seen=exclude_seen)
-    assert items.tolist() == [expected_list(history, k, mask, exclude_seen) for history in histories]
-    assert (np.isneginf(scores) == (items == 0)).all()
-    assert mask.tolist() == allowed
-
-
-def test_fit_reports_and_permits_ranking(sequences: Make) -> None:
+def test_fit_runs_the_stages_in_order_and_permits_ranking(sequences: Make) -> None:
     seen: list[StepRecord] = []
     model = Echo(EchoConfig(factor=3), 13)
     report = model.fit(sequences([2, 3]), seed=0, on_step=seen.append)
     assert report.records == tuple(seen)
     assert report.chosen == EchoConfig(factor=3)
-    assert (seen[0].stage, seen[0].step, seen[0].epoch, seen[0].seconds) == ("fit", 1, 1, 0.5)
-    assert model.topk(sequences([3]), 1, np.ones(13, np.bool_))[0].tolist() == [[3]]
+    assert [(record.stage, record.step, record.epoch) for record in seen] == [("echo", 1, 1), ("repeat", 1, 1)]
+    with pytest.raises(AssertionError, match="checked"):
+        model.topk(sequences([3]), 1, np.ones(13, np.bool_))
 
 
 def test_unfitted_models_do_not_rank(sequences: Make) -> None:

@@ -4,13 +4,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from models.metrics import hit_at, relevance
 from models.popular import Popular, PopularConfig
 from models.recommender import Recommender, Validation
-from models.sasrec import Network, SasRec, SasRecConfig, training_windows
+from models.sasrec import Network, SasRec, SasRecConfig
 from models.sequences import Sequences
 
 if TYPE_CHECKING:
@@ -34,27 +32,6 @@ def test_a_planted_chain_is_learnt_far_better_than_popularity(shop: "Shop") -> N
     assert first_place(floor, shop) < 0.3
 
 
-@given(lengths=st.lists(st.integers(0, 30), min_size=1, max_size=5), length=st.integers(1, 7), seed=st.integers(0, 3))
-def test_windows_make_every_event_but_the_first_a_target_once(
-    sequences: Make, lengths: list[int], length: int, seed: int
-) -> None:
-    events = iter(range(2, 2 + sum(lengths)))
-    histories = sequences(*([next(events) for _ in range(n)] for n in lengths))
-    windows = training_windows(histories, length, np.random.default_rng(seed))
-    padded = windows.right_padded(length + 1)
-    targets = padded[:, 1:][padded[:, 1:] > 0]
-    not_first = histories.items[histories.positions > 0]
-    assert sorted(targets) == sorted(not_first)
-    assert ((windows.lengths >= 2) & (windows.lengths <= length + 1)).all()
-
-
-def test_short_histories_are_not_cut(sequences: Make) -> None:
-    histories = sequences([2, 3, 4, 5], [6], [])
-    windows = training_windows(histories, 3, np.random.default_rng(0))
-    assert windows.items.tolist() == [2, 3, 4, 5]
-    assert len(windows) == 1
-
-
 def test_no_position_sees_a_later_one() -> None:
     torch.manual_seed(0)
     network = Network(SasRecConfig(dim=8, num_heads=2, length=6), 10).double().eval()
@@ -63,12 +40,19 @@ def test_no_position_sees_a_later_one() -> None:
     assert not torch.allclose(network(long)[:, 3], network(short)[:, 2])
 
 
+def test_the_last_position_alone_is_what_it_is_among_all() -> None:
+    torch.manual_seed(0)
+    network = Network(SasRecConfig(dim=8, num_heads=2, length=6), 10).double().eval()
+    items, last = torch.tensor([[2, 3, 4, 0], [5, 0, 0, 0], [9, 8, 7, 6]]), torch.tensor([2, 0, 3])
+    torch.testing.assert_close(network.at(items, last), network(items)[torch.arange(3), last], rtol=0, atol=1e-12)
+
+
 def test_order_matters_and_unknown_items_do_not(shop: "Shop", sequences: Make) -> None:
     model = SasRec(TINY, shop.num_items)
     model.fit(shop.train, seed=0)
-    scores = model.scores(sequences([5, 6], [6, 5], [1, 5, 1, 6]))
-    assert not np.allclose(scores[0], scores[1])
-    assert (scores[0] == scores[2]).all()
+    vectors = model.queries(sequences([5, 6], [6, 5], [1, 5, 1, 6]))
+    assert not np.allclose(vectors[0], vectors[1])
+    assert (vectors[0] == vectors[2]).all()
 
 
 def test_training_repeats_exactly_and_depends_on_the_seed(shop: "Shop") -> None:
@@ -93,7 +77,7 @@ def test_it_stops_early_and_the_choice_repeats_it(shop: "Shop") -> None:
     assert report.chosen.num_epochs == int(np.argmax(metrics)) + 1
     again = SasRec(report.chosen, shop.num_items)
     again.fit(shop.train, seed=0)
-    assert (again.scores(shop.histories) == model.scores(shop.histories)).all()
+    assert (again.queries(shop.histories) == model.queries(shop.histories)).all()
 
 
 def test_histories_without_a_pair_are_refused(sequences: Make) -> None:

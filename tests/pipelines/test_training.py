@@ -1,7 +1,8 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from models.checkpoint import HEADER_FILE, WEIGHTS_FILE, Header, read_header
 from models.popular import Popular, PopularConfig
-from models.recommender import FitReport, ModelConfig, Recommender, StepRecord, Validation
+from models.recommender import FitReport, ModelConfig, Recommender, Validation
 from models.sequences import Sequences
 from pipelines.contracts import TRAINING_RUNS
 from pipelines.errors import InputError
@@ -74,11 +75,9 @@ class Recorder(Popular):
     calls: list[tuple[PopularConfig, Sequences, Validation | None, int]]
     CHOSEN = PopularConfig(window_days=17)
 
-    def learn(
-        self, train: Sequences, validation: Validation | None, *, seed: int, on_step: Callable[[StepRecord], None]
-    ) -> FitReport:
+    def fit(self, train: Sequences, validation: Validation | None = None, *, seed: int, **how: Any) -> FitReport:
         self.calls.append((self.config, train, validation, seed))
-        return replace(super().learn(train, validation, seed=seed, on_step=on_step), chosen=self.CHOSEN)
+        return replace(super().fit(train, validation, seed=seed, **how), chosen=self.CHOSEN)
 
 
 @pytest.fixture

@@ -1,0 +1,208 @@
+"""What sasrec and gru4rec share: a network that reads a history and is trained to tell each next item.
+
+Changed from both papers: every event of a long history is a training target, not only those of its last window, so no
+data is left unused; and the default loss is softmax cross-entropy over all items, which ranks better than one sampled
+negative (Klenitskiy & Vasilev 2023, arXiv 2309.07602).
+Padding stands on the right, after everything that a causal network may look at, so it cannot change a score.
+
+Shapes: B histories, L positions, D features, T tokens (the real events of a batch).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, Literal, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from models.batches import Indices, Windows, batches_by_length, training_windows
+from models.losses import (
+    binary_cross_entropy,
+    full_softmax,
+    generalised_binary_cross_entropy,
+    sampled_softmax,
+)
+from models.negatives import Drawing, NegativeSampler
+from models.recommender import NothingToLearn, Validation
+from models.sequences import FIRST_ITEM, PADDING, Sequences
+from models.stages import Run, Stage
+from models.threads import one_thread_a_block
+from models.training import Training, TrainingConfig, seeded, validation_ndcg
+from models.vector_recommender import VectorRecommender
+
+BLOCK_SUBJECTS = 64  # histories encoded together: always as many, at widths of which each is a multiple of WIDTH,
+WIDTH = 8  # for matrix products of few rows are rounded otherwise than those of many
+
+
+class NextItemConfig(TrainingConfig):
+    """Size of the network, its loss, and how it is trained.
+
+    dim: features. length: last events of a history that it reads. loss: over all items (softmax) or over
+    num_negatives drawn items, which all tokens of a batch share; see `models.losses` and `models.negatives`.
+    calibration: of gbce, between 0 and 1.
+    """
+
+    dim: PositiveInt = 64
+    length: PositiveInt = 50
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    loss: Literal["softmax", "sampled_softmax", "bce", "gbce"] = "softmax"
+    num_negatives: PositiveInt = 256
+    negatives: Drawing = "uniform"
+    calibration: float = Field(default=0.75, ge=0, le=1)
+
+
+class Encoder(nn.Module, ABC):
+    """Item numbers to hidden states; the item table is also the output layer."""
+
+    items: nn.Embedding
+
+    @abstractmethod
+    def forward(self, items_BL: Tensor) -> Tensor:
+        """Return the hidden state after each event, float[B, L, D], which depends on no later event."""
+
+    def at(self, items_BL: Tensor, last_B: Tensor) -> Tensor:
+        """Return the hidden state after one event of each history, float[B, D]."""
+        return self(items_BL)[torch.arange(len(last_B), device=last_B.device), last_B]
+
+
+@dataclass(frozen=True)
+class WindowEpoch:
+    """Batches of windows of similar length."""
+
+    windows: Windows
+    batches: list[Indices]
+
+    def batch(self, samples: Indices) -> Tensor:
+        """Return the items of some windows, int64[B, L + 1]."""
+        return torch.from_numpy(self.windows.items(samples)).long()
+
+
+NextItemConfigT = TypeVar("NextItemConfigT", bound=NextItemConfig)
+
+
+class NextItem(VectorRecommender[NextItemConfigT], Generic[NextItemConfigT]):
+    """A model that implements `build_encoder`; an empty history scores every item 0.
+
+    Memory: weights, gradient and two moments, 16 bytes * num_items * dim, and bounded blocks beside.
+    """
+
+    @abstractmethod
+    def build_encoder(self) -> Encoder:
+        """Make the network with random weights."""
+
+    def stages(
+        self, train: Sequences, validation: Validation | None, run: Run, start: Mapping[str, NDArray[Any]] | None
+    ) -> Iterator[Stage]:
+        """Train a network; equal seeds give equal weights on the same machine and number of threads."""
+        known = train.without_unknown()
+        if known.lengths.max() < 2:
+            raise NothingToLearn(f"{self.name}: no training history has two known items, so there is no next item")
+        with seeded(run):
+            self._encoder = self.build_encoder()
+        if start:
+            _take_over(self._encoder, start)
+        self._forward = torch.compile(self._encoder, dynamic=True) if self.config.compile else self._encoder
+        yield Training(
+            "fit",
+            self._encoder,
+            self.config,
+            epoch=partial(self._epoch, known),
+            loss=partial(self._loss, self._sampler(known)),
+            evaluate=partial(validation_ndcg, self, validation) if validation else None,
+        )
+
+    def _epoch(self, known: Sequences, generator: np.random.Generator) -> WindowEpoch:
+        windows = training_windows(known, self.config.length, generator)
+        return WindowEpoch(windows, batches_by_length(windows.lengths, self.config.batch_size, generator))
+
+    def _sampler(self, known: Sequences) -> NegativeSampler:
+        targets = known.items[known.positions > 0]
+        counts = np.bincount(targets - FIRST_ITEM, minlength=self.num_items - FIRST_ITEM)
+        return NegativeSampler(counts, self.config.negatives, self.config.num_negatives)
+
+    def _loss(self, sampler: NegativeSampler, items_BL: Tensor, generator: np.random.Generator) -> tuple[Tensor, int]:
+        """Predict each next item of the batch, among all real items."""
+        items_BL = items_BL.to(self._device)
+        inputs_BL, targets_BL = items_BL[:, :-1], items_BL[:, 1:]
+        real_BL = targets_BL != PADDING
+        hidden_TD, targets_T = self._forward(inputs_BL)[real_BL], targets_BL[real_BL] - FIRST_ITEM
+        table_VD = self._encoder.items.weight[FIRST_ITEM:]
+        if self.config.loss == "softmax":
+            return full_softmax(hidden_TD, table_VD, targets_T), len(targets_T)
+        negatives = sampler.draw(targets_T, generator)
+        losses: dict[str, Callable[..., Tensor]] = {
+            "sampled_softmax": sampled_softmax,
+            "bce": binary_cross_entropy,
+            "gbce": partial(generalised_binary_cross_entropy, calibration=self.config.calibration),
+        }
+        return losses[self.config.loss](hidden_TD, table_VD, targets_T, negatives), len(targets_T)
+
+    @property
+    def _device(self) -> torch.device:
+        return self._encoder.items.weight.device
+
+    def queries(self, histories: Sequences) -> NDArray[np.float32]:
+        """Encode the last events of every history, histories of similar length together."""
+        recent = histories.without_unknown().tail(self.config.length)
+        hidden_BD = np.zeros((len(recent), self.config.dim), np.float32)
+        widths = np.minimum(-(-recent.lengths // WIDTH) * WIDTH, self.config.length)
+        windows = Windows(recent, recent.offsets[:-1], recent.lengths)
+        blocks = [
+            (alike[start : start + BLOCK_SUBJECTS], int(width))
+            for width in np.unique(widths[widths > 0])
+            for alike in [np.flatnonzero(widths == width)]
+            for start in range(0, len(alike), BLOCK_SUBJECTS)
+        ]
+
+        def encode(block: tuple[Indices, int]) -> None:
+            hidden_BD[block[0]] = self._encode(windows, *block)
+
+        with one_thread_a_block() as pool:
+            list(pool.map(encode, blocks))
+        return hidden_BD
+
+    def _encode(self, windows: Windows, chosen: Indices, width: int) -> NDArray[np.float32]:
+        """Encode up to BLOCK_SUBJECTS histories, as if there were so many and all of this width."""
+        padded = np.full((BLOCK_SUBJECTS, width), PADDING, np.int64)
+        items = windows.items(chosen)
+        padded[: len(items), : items.shape[1]] = items
+        last = np.zeros(BLOCK_SUBJECTS, np.int64)
+        last[: len(items)] = windows.lengths[chosen] - 1
+        to_device = partial(torch.Tensor.to, device=self._device)
+        with torch.inference_mode():
+            hidden_BD = self._encoder.at(to_device(torch.from_numpy(padded)), to_device(torch.from_numpy(last)))
+        encoded: NDArray[np.float32] = hidden_BD[: len(items)].float().numpy(force=True)
+        return encoded
+
+    def item_vectors(self) -> NDArray[np.float32]:
+        """Return the item table."""
+        table: NDArray[np.float32] = self._encoder.items.weight.numpy(force=True)
+        return table
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return the weights."""
+        return {name: weight.numpy(force=True) for name, weight in self._encoder.state_dict().items()}
+
+    def adopt(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take over the weights, without drawing random numbers."""
+        with torch.device("meta"):
+            encoder = self.build_encoder()
+        encoder.load_state_dict({name: torch.tensor(weight) for name, weight in state.items()}, assign=True)
+        self._encoder = encoder.eval()
+
+
+def _take_over(encoder: Encoder, start: Mapping[str, NDArray[Any]]) -> None:
+    """Copy the weights of an earlier night; items that it did not know keep their random ones."""
+    own = encoder.state_dict()
+    for name, weight in own.items():
+        given = start.get(name)
+        grown = name == "items.weight" and given is not None and len(given) <= len(weight)
+        if given is None or given.shape[1:] != weight.shape[1:] or (len(given) != len(weight) and not grown):
+            shape = None if given is None else given.shape
+            raise ValueError(f"cannot start from these weights: {name} is {shape}, here {tuple(weight.shape)}")
+        weight[: len(given)] = torch.from_numpy(np.array(given))

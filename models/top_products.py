@@ -1,0 +1,143 @@
+"""Exact top-k of user vectors times item vectors, about as fast as the bare matrix product.
+
+A float32 matrix product is rounded differently for another chunk or another number of threads. So here it only tells
+which items can be among the best: those whose product comes within its rounding error of the k-th best score. The score
+of these few is computed in float64, term after term in a fixed order, and rounded to float32: it depends on nothing but
+the two vectors, and so does the list.
+
+Shapes: B users, V items, D features, C items that may be shown.
+"""
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+
+from models.best_list import BestLists, push, sort_lists
+from models.sequences import FIRST_ITEM, PADDING, Sequences
+from models.threads import one_thread_a_block
+
+BLOCK_USERS = 256
+BLOCK_ITEMS = 4096  # with BLOCK_USERS: 4 MiB of products a thread, which stay in the processor's cache
+GROUP = 64  # products compared with the threshold at a time
+ROUNDING = 2.0**-24  # of float32, relative
+
+Floats = NDArray[np.float32]
+
+
+def top_products(
+    users_BD: Floats, items_VD: Floats, k: int, allowed: NDArray[np.bool_], barred: Sequences | None = None
+) -> tuple[NDArray[np.int32], Floats]:
+    """Return the k items with the largest products for every user, best first, equal ones by item number.
+
+    allowed: bool[V], what may be shown; padding and unknown never are. barred: B sequences of items that are not shown
+    to that user. Returns items int32[B, k] and scores float32[B, k]; slots without an item hold 0 and -inf, at the end.
+    Cost: 2 * B * V * D operations. Memory: BLOCK_USERS * BLOCK_ITEMS * 4 bytes a thread, a copy of the allowed vectors
+    where not all are allowed, and the result. Raises ValueError where a vector is not finite.
+    """
+    _check_finite(users_BD, "user")
+    _check_finite(items_VD, "item")
+    numbers = (np.flatnonzero(allowed[FIRST_ITEM:]) + FIRST_ITEM).astype(np.int32)
+    all_shown = len(numbers) == len(allowed) - FIRST_ITEM
+    items_CD = np.ascontiguousarray(items_VD[FIRST_ITEM:] if all_shown else items_VD[numbers])
+    barred = Sequences.empty(len(users_BD)) if barred is None else barred
+    barred = barred.where(allowed[barred.items] & (barred.items >= FIRST_ITEM))
+    lists = BestLists.empty(len(users_BD), k)
+    margins = _margins(users_BD, items_CD)
+
+    def rank_block(start: int) -> None:
+        block = slice(start, min(start + BLOCK_USERS, len(users_BD)))
+        own = barred.cut(barred.offsets[block], barred.lengths[block])
+        columns = np.searchsorted(numbers, own.items)
+        _rank(users_BD[block], items_CD, margins[block], (own.rows, columns), lists.of(block))
+
+    with one_thread_a_block() as pool:
+        list(pool.map(rank_block, range(0, len(users_BD), BLOCK_USERS)))
+    return np.append(numbers, np.int32(PADDING))[lists.places], lists.scores
+
+
+def _rank(
+    users_BD: Floats,
+    items_CD: Floats,
+    margins_B: Floats,
+    barred: tuple[NDArray[np.int64], NDArray[np.int64]],
+    lists: BestLists,
+) -> None:
+    """Fill the lists of some users: product after product, and after each a look for what is better.
+
+    barred: rows and columns of the products that are not shown.
+    """
+    by_column = np.argsort(barred[1], kind="stable")
+    rows, columns = barred[0][by_column], barred[1][by_column]
+    memory = torch.empty(len(users_BD) * min(BLOCK_ITEMS, len(items_CD)))
+    for start in range(0, len(items_CD), BLOCK_ITEMS):
+        part_CD = items_CD[start : start + BLOCK_ITEMS]
+        products = memory[: len(users_BD) * len(part_CD)].view(len(users_BD), -1)
+        torch.mm(torch.from_numpy(users_BD), torch.from_numpy(part_CD).T, out=products)
+        products_BC = products.numpy()
+        hidden = slice(*np.searchsorted(columns, (start, start + len(part_CD))))
+        products_BC[rows[hidden], columns[hidden] - start] = -np.inf
+        _offer(products_BC, users_BD, part_CD, margins_B, start, lists)
+    sort_lists(lists)
+
+
+@njit(cache=True, nogil=True)
+def _offer(
+    products_BC: Floats, users_BD: Floats, items_CD: Floats, margins_B: Floats, start: int, lists: BestLists
+) -> None:
+    """Offer to each user's list the items whose product may beat its worst entry; the first item is number ``start``.
+
+    An equal score loses to what is in the list, whose numbers are smaller: a product has to exceed the threshold.
+    """
+    num_users, num_items = products_BC.shape
+    k = lists.scores.shape[1]
+    for user in range(num_users):
+        row, scores, places, size = products_BC[user], lists.scores[user], lists.places[user], lists.sizes[user]
+        threshold = scores[0] - margins_B[user] if size == k else np.float32(-np.inf)
+        for group in range(0, num_items, GROUP):
+            end = min(group + GROUP, num_items)
+            promising = False
+            for item in range(group, end):  # without a branch, so that it is done for many items at once
+                promising |= row[item] > threshold
+            if promising:
+                for item in range(group, end):
+                    if row[item] > threshold:
+                        size = push(scores, places, size, _score(users_BD[user], items_CD[item]), start + item)
+                        if size == k:
+                            threshold = scores[0] - margins_B[user]
+        lists.sizes[user] = size
+
+
+@njit(cache=True, nogil=True)
+def _score(user_D: Floats, item_D: Floats) -> np.float32:
+    """Multiply two vectors in float64; four sums, always the same, for the processor adds them side by side."""
+    whole = len(user_D) - len(user_D) % 4
+    first = second = third = fourth = 0.0
+    for feature in range(0, whole, 4):
+        first += np.float64(user_D[feature]) * np.float64(item_D[feature])
+        second += np.float64(user_D[feature + 1]) * np.float64(item_D[feature + 1])
+        third += np.float64(user_D[feature + 2]) * np.float64(item_D[feature + 2])
+        fourth += np.float64(user_D[feature + 3]) * np.float64(item_D[feature + 3])
+    for feature in range(whole, len(user_D)):
+        first += np.float64(user_D[feature]) * np.float64(item_D[feature])
+    return np.float32((first + second) + (third + fourth))
+
+
+def _margins(users_BD: Floats, items_CD: Floats) -> Floats:
+    """By how much a float32 product may differ from the score, float32[B]; 0 for a user whose vector is 0.
+
+    A sum of D products in any order is off by at most about D roundings of |user| * |item| (Higham, "Accuracy and
+    stability of numerical algorithms", section 3.1); three more are for the roundings of score and threshold.
+    """
+    longest = np.sqrt(np.einsum("cd,cd->c", items_CD, items_CD, dtype=np.float64).max(initial=0))
+    lengths = np.sqrt(np.einsum("bd,bd->b", users_BD, users_BD, dtype=np.float64))
+    return (1.01 * (users_BD.shape[1] + 3) * ROUNDING * lengths * longest).astype(np.float32)
+
+
+def _check_finite(vectors: Floats, whose: str) -> None:
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        raise ValueError(
+            f"the vector of {whose} {int(np.argmin(finite))} is not finite (NaN or infinite): "
+            "the model diverged or its weights are damaged"
+        )

@@ -1,0 +1,41 @@
+"""A model that scores by the product of a vector of the history with a vector of each item."""
+
+from abc import abstractmethod
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.recommender import ModelConfig, Recommender
+from models.sequences import Sequences
+from models.top_products import top_products
+
+CHUNK_SUBJECTS = 8192
+
+VectorConfigT = TypeVar("VectorConfigT", bound=ModelConfig)
+
+
+class VectorRecommender(Recommender[VectorConfigT], Generic[VectorConfigT]):
+    """A model that implements `queries` and `item_vectors`; ranking is here. Equal scores stand by item number."""
+
+    @abstractmethod
+    def queries(self, histories: Sequences) -> NDArray[np.float32]:
+        """Return the vector of every history, float32[B, D]: bit for bit the same whatever the other histories are."""
+
+    @abstractmethod
+    def item_vectors(self) -> NDArray[np.float32]:
+        """Return the vector of every item, float32[num_items, D]; those of the special numbers are not looked at."""
+
+    def rank(
+        self, histories: Sequences, k: int, allowed: NDArray[np.bool_], *, exclude_seen: bool
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Rank by product, a chunk of histories at a time."""
+        vectors = self.item_vectors()
+        items = np.empty((len(histories), k), np.int32)
+        scores = np.empty((len(histories), k), np.float32)
+        for start in range(0, len(histories), CHUNK_SUBJECTS):
+            part = slice(start, start + CHUNK_SUBJECTS)
+            chunk = histories.cut(histories.offsets[:-1][part], histories.lengths[part])
+            barred = chunk if exclude_seen else None
+            items[part], scores[part] = top_products(self.queries(chunk), vectors, k, allowed, barred)
+        return items, scores
