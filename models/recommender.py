@@ -132,7 +132,11 @@ class Recommender(ABC, Generic[ConfigT]):
             records += report.records
             best_epochs[stage.name] = report.best_epoch
         self._is_fitted = True
-        return FitReport(tuple(records), self.config.stopped_at(best_epochs))
+        return FitReport(tuple(records), self.chosen(best_epochs))
+
+    def chosen(self, best_epochs: BestEpochs) -> ModelConfig:
+        """Return the configuration that repeats the last fit without a validation part."""
+        return self.config.stopped_at(best_epochs)
 
     def topk(
         self, histories: Sequences, k: int, allowed: NDArray[np.bool_], *, exclude_seen: bool = False

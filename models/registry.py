@@ -9,6 +9,9 @@ _MODELS = {
     "popular": "models.popular:Popular",
     "markov": "models.markov:Markov",
     "itemknn": "models.itemknn:ItemKnn",
+    "session_knn": "models.session_knn:SessionKnn",
+    "blend": "models.blend:Blend",
+    "gru4rec": "models.gru4rec:Gru4Rec",
     "sasrec": "models.sasrec:SasRec",
 }
 

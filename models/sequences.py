@@ -58,6 +58,11 @@ class Sequences:
         """The place of every event in its sequence, int64[N], 0 for the oldest."""
         return np.arange(len(self.items)) - np.repeat(self.offsets[:-1], self.lengths)
 
+    def last_times(self) -> NDArray[np.int64]:
+        """Return the time of the newest event of every sequence, int64[S]; the smallest there is without an event."""
+        times = np.append(self.times, np.iinfo(np.int64).min)
+        return np.where(self.lengths > 0, times[self.offsets[1:] - 1], times[-1])
+
     def cut(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Self:
         """Make a sequence of each run of events [start, start + length) of the flat arrays; runs may overlap."""
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

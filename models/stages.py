@@ -73,7 +73,7 @@ class Pass:
     """A stage that passes over the data once and has no loss. It is short, so it is not resumed but done again."""
 
     name: str
-    work: Callable[[], None]
+    work: Callable[[], object]
 
     def run(self, run: Run) -> StageReport:
         """Do it."""

@@ -1,0 +1,95 @@
+"""One cell of the model benchmark: a model fitted on a data set with a seed, and asked the test once."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.model_settings import settings_of
+from benchmarks.protocols import Task
+from models.list_metrics import coverage_at
+from models.metrics import case_metrics
+from models.recommender import Recommender
+from models.registry import model_class
+from models.sequences import PADDING
+
+REFITTED: Final = ("P3", "P4")  # protocols whose test comes after all of the training part, validation included
+CHUNK_CASES: Final = 1024
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What was measured: every metric of every test case, float64[C] by name, and a few numbers of the whole."""
+
+    values: dict[str, NDArray[np.float64]]
+    numbers: dict[str, float]
+
+    def save(self, path: Path) -> None:
+        """Write it at once or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(".new.npz")
+        arrays: dict[str, Any] = {f"value/{name}": array for name, array in self.values.items()}
+        arrays |= {f"number/{name}": np.array(number) for name, number in self.numbers.items()}
+        np.savez_compressed(fresh, **arrays)
+        fresh.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what `save` wrote."""
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file.files}
+        values = {name.removeprefix("value/"): array for name, array in arrays.items() if name.startswith("value/")}
+        numbers = {name.removeprefix("number/"): array for name, array in arrays.items() if name.startswith("number/")}
+        return cls(values, {name: float(array) for name, array in numbers.items()})
+
+
+def measure(task: Task, model: str, seed: int) -> Cell:
+    """Fit, select on the validation part, refit where the protocol says so, rank the test."""
+    config = settings_of(task.name, model)
+    started = time.perf_counter()
+    fitted = model_class(model)(config, task.num_items)
+    report = fitted.fit(task.train, task.validation, seed=seed)
+    seconds = {"fit_seconds": time.perf_counter() - started}
+    metrics = [record.metric for record in report.records if record.metric == record.metric]
+    if task.protocol in REFITTED:
+        started = time.perf_counter()
+        fitted = model_class(model)(report.chosen, task.num_items)
+        fitted.fit(task.everything, seed=seed)
+        seconds["refit_seconds"] = time.perf_counter() - started
+    started = time.perf_counter()
+    lists = rank_test(task, fitted)
+    seconds["rank_seconds"] = time.perf_counter() - started
+    cutoffs = sorted({int(metric.partition("@")[2]) for metric in task.metrics})
+    values = case_metrics(lists, task.test.targets, cutoffs)
+    numbers = seconds | {
+        "epochs": float(getattr(report.chosen, "num_epochs", 1)),
+        "validation_ndcg": max(metrics, default=float("nan")),
+        "coverage": coverage_at(lists, task.allowed, max(cutoffs)),
+    }
+    return Cell({metric: values[metric] for metric in task.metrics}, numbers)
+
+
+def rank_test(task: Task, model: Recommender) -> NDArray[np.int32]:
+    """Return a list for every test case, int32[C, K]: of all allowed items, or of the case's candidates."""
+    if not task.candidates.shape[1]:
+        cutoff = max(int(metric.partition("@")[2]) for metric in task.metrics)
+        items, _ = model.topk(task.test.histories, cutoff, task.allowed, exclude_seen=task.exclude_seen)
+        return items
+    return np.concatenate(
+        [_rank_candidates(task, model, start) for start in range(0, len(task.candidates), CHUNK_CASES)]
+    )
+
+
+def _rank_candidates(task: Task, model: Recommender, start: int) -> NDArray[np.int32]:
+    """Order the candidates of some cases as they stand among all items."""
+    candidates = task.candidates[start : start + CHUNK_CASES]
+    histories = task.test.histories.take(np.arange(start, start + len(candidates)))
+    ranked, _ = model.topk(histories, task.num_items, task.allowed)
+    places = np.full((len(candidates), task.num_items), task.num_items, np.int32)
+    rows = np.arange(len(candidates))[:, None]
+    places[rows, ranked] = np.arange(ranked.shape[1])
+    places[:, PADDING] = task.num_items
+    return np.take_along_axis(candidates, np.argsort(places[rows, candidates], axis=1), axis=1)

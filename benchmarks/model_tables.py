@@ -1,0 +1,86 @@
+"""Tables of the model benchmark as Markdown: a row a model, seeds apart from cases, and the slices."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.model_cells import Cell
+from benchmarks.protocols import Task
+from models.metrics import bootstrap_interval, paired_interval
+
+MIN_CASES: Final = 100  # a slice of fewer cases gives no verdict
+Cells = Mapping[str, Sequence[Cell]]  # of one task: those of each model, one a seed
+
+
+def headline(task: Task, cells: Cells) -> str:
+    """Return every metric of every model, and how it differs from the best of the models without gradient.
+
+    Interval: 95 % over cases, of the mean over seeds. Difference: paired, case by case.
+    """
+    main, *_ = task.metrics
+    floors = [name for name in cells if name not in ("gru4rec", "sasrec")]
+    best = max(floors or cells, key=lambda name: _mean(cells[name], main))
+    head = [
+        "model", "seeds", *(f"{metric} ± sd" for metric in task.metrics), f"95 % of {main}", f"minus {best}",
+        "coverage", "epochs", "fit s", "lists/s",
+    ]  # fmt: skip
+    rows = [_headline_row(task, name, some, cells[best], is_best=name == best) for name, some in cells.items()]
+    return f"### {task.name}, {task.protocol}: {len(task.test.targets):,} cases\n\n" + _table(head, rows)
+
+
+def _headline_row(task: Task, name: str, cells: Sequence[Cell], best: Sequence[Cell], *, is_best: bool) -> list[str]:
+    main = task.metrics[0]
+    per_case = _per_case(cells, main)
+    low, high = bootstrap_interval(per_case, seed=0)
+    difference = (
+        ""
+        if is_best
+        else "{:+.4f} ({:+.4f} to {:+.4f})".format(*paired_interval(per_case, _per_case(best, main), seed=0))
+    )
+    seconds = np.mean([cell.numbers["fit_seconds"] + cell.numbers.get("refit_seconds", 0) for cell in cells])
+    rate = len(per_case) / np.mean([cell.numbers["rank_seconds"] for cell in cells])
+    return [
+        name, str(len(cells)), *(_with_spread(cells, metric) for metric in task.metrics), f"{low:.4f} to {high:.4f}",
+        difference, f"{_number(cells, 'coverage'):.2f}", f"{_number(cells, 'epochs'):.0f}", f"{seconds:.1f}",
+        f"{rate:,.0f}",
+    ]  # fmt: skip
+
+
+def slices(task: Task, cells: Cells) -> str:
+    """Return the main metric of every model on every slice of enough cases."""
+    shown = {name: mask for name, mask in task.slices.items() if mask.sum() >= MIN_CASES}
+    left_out = [f"{name} ({mask.sum()})" for name, mask in task.slices.items() if name not in shown]
+    head = ["model", *(f"{name} ({mask.sum():,})" for name, mask in shown.items())]
+    main = task.metrics[0]
+    rows = [
+        [name, *(f"{_per_case(some, main)[mask].mean():.4f}" for mask in shown.values())]
+        for name, some in cells.items()
+    ]
+    note = f"\n\nUnder {MIN_CASES} cases, so without a verdict: {', '.join(left_out)}." if left_out else ""
+    return f"{main} by slice:\n\n" + _table(head, rows) + note
+
+
+def _per_case(cells: Sequence[Cell], metric: str) -> NDArray[np.float64]:
+    mean: NDArray[np.float64] = np.mean([cell.values[metric] for cell in cells], axis=0)
+    return mean
+
+
+def _mean(cells: Sequence[Cell], metric: str) -> float:
+    return float(_per_case(cells, metric).mean())
+
+
+def _with_spread(cells: Sequence[Cell], metric: str) -> str:
+    means = [float(cell.values[metric].mean()) for cell in cells]
+    spread = f" ± {np.std(means, ddof=1):.4f}" if len(means) > 1 else ""
+    return f"{np.mean(means):.4f}{spread}"
+
+
+def _number(cells: Sequence[Cell], name: str) -> float:
+    return float(np.mean([cell.numbers[name] for cell in cells]))
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
