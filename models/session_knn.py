@@ -65,7 +65,9 @@ class SessionKnn(RowRecommender[SessionKnnConfig]):
         holders = csr_array(held.T)
         holders.sort_indices()
         kept = np.minimum(np.diff(holders.indptr), self.config.max_sequences)
-        by_item = Sequences(holders.indices.astype(np.int32), np.zeros(holders.nnz, np.int64), holders.indptr.astype(np.int64))
+        by_item = Sequences(
+            holders.indices.astype(np.int32), np.zeros(holders.nnz, np.int64), holders.indptr.astype(np.int64)
+        )
         last = by_item.cut(by_item.offsets[1:] - kept, kept)
         self._holders_of, self._holder_offsets = last.items, last.offsets
 

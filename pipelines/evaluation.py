@@ -22,8 +22,8 @@ from pipelines.night import Night
 from pipelines.ranking import fit_fallback, rank
 from pipelines.store import Write
 from pipelines.training import EVALUATION, load_model
+from pipelines.training_arrays import TrainingData
 from pipelines.training_data import (
-    TrainingData,
     Vocabulary,
     distinct,
     load_training_data,

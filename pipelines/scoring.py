@@ -21,12 +21,13 @@ from pipelines.engine import create_views, quote
 from pipelines.kernel import Fold, Kernel, Relation, Step
 from pipelines.ledger import read_hashes
 from pipelines.night import Night, replace_days
+from pipelines.ragged import gather
 from pipelines.ranking import FALLBACK_DAYS, FROM_MODEL, REASONS, Lists, count_fallback, rank
 from pipelines.runs import starts_of, whole_runs
 from pipelines.store import Part, Write
 from pipelines.teaching_events import SUBJECT
 from pipelines.training import CHECKPOINTS, SERVING, load_model
-from pipelines.training_data import Vocabulary, gather, history, load_vocabulary
+from pipelines.training_data import Vocabulary, history, load_vocabulary
 
 CHUNK_SUBJECTS: Final = 20_000
 

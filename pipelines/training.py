@@ -17,8 +17,8 @@ from models.sequences import Sequences
 from pipelines.errors import InputError
 from pipelines.night import Night
 from pipelines.store import Part, Write
+from pipelines.training_arrays import TrainingData
 from pipelines.training_data import (
-    TrainingData,
     Vocabulary,
     distinct,
     load_training_data,

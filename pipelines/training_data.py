@@ -1,13 +1,13 @@
-"""The training sequences of a night as arrays: one row a subject, the three parts of its history aligned."""
+"""What the models of a night learn from, as arrays: the items by number, and the history of every subject."""
 
+import hashlib
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models.sequences import Sequences
@@ -16,6 +16,7 @@ from pipelines.kernel import Relation
 from pipelines.night import Night
 from pipelines.runs import one_chunk
 from pipelines.store import Part
+from pipelines.training_arrays import TEST, TRAIN, VALIDATION, Days, TrainingData, ensure_arrays
 from pipelines.vocabulary import FIRST_NUMBER, vocabulary_hash
 
 
@@ -35,21 +36,6 @@ class Vocabulary:
     def num_items(self) -> int:
         """Item numbers, padding and unknown included."""
         return len(self.item_ids)
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """S subjects: ``is_user`` bool[S], and what each did up to night N-2 (train), on N-1 (validation) and N (test)."""
-
-    is_user: NDArray[np.bool_]
-    train: Sequences
-    validation: Sequences
-    test: Sequences
-
-    @property
-    def everything(self) -> Sequences:
-        """The whole history of each subject, for the model that serves."""
-        return self.train.concat(self.validation).concat(self.test)
 
 
 def load_vocabulary(night: Night) -> Vocabulary:
@@ -76,27 +62,29 @@ def load_vocabulary(night: Night) -> Vocabulary:
 
 
 def load_training_data(night: Night) -> TrainingData:
-    """Read the sequences within this night's window, subjects in the order of their type and id.
+    """Map the sequences within this night's window into memory, subjects in the order of their type and id.
 
     Night N is the last day with events, N-1 the one before: days without events are skipped. Of each part, a subject's
     newest ``max_events`` are kept: of each, for what a subject does last must not decide what the train part holds.
     """
-    training = night.settings.training
-    parts = history_parts(night)
-    filled = sorted({part.partition for part in parts if part.num_rows}, reverse=True)
+    return TrainingData.read(training_arrays(night))
+
+
+def training_arrays(night: Night) -> Path:
+    """Return the folder of the arrays of this night, which are written once and used by all its models."""
+    parts, known = history_parts(night), _known_rows(night)
+    filled = sorted({part.partition for part in parts if part.num_rows})
+    which = dict.fromkeys(filled, TRAIN) | dict.fromkeys(filled[-2:-1], VALIDATION) | dict.fromkeys(filled[-1:], TEST)
+    each = [
+        (night.relation_of("training_sequences", [part for part in parts if part.partition == day], known), which[day])
+        for day in filled
+    ]
+    max_events = night.settings.training.max_events
+    made_of = "\n".join([known, str(max_events), *sorted(f"{part.partition} {part.sha256}" for part in parts)])
+    key = hashlib.sha256(made_of.encode()).hexdigest()
+    days = Days(night.relation_of("training_sequences", parts, known), each, max_events, key)
     with night.connect() as con:
-        create_views(con, {"sequences": history(night).select()})
-        con.execute("""
-            create temp table subjects as
-            select subject_type, subject_id, row_number() over (order by subject_type, subject_id) - 1 as place
-            from (select distinct subject_type, subject_id from sequences)
-        """)
-        is_user = con.sql("select subject_type = 'user' as is_user from subjects order by place").to_arrow_table()
-        train, validation, test = (
-            _load_split(con, which, is_user.num_rows).tail(training.max_events)
-            for which in (set(filled[2:]), set(filled[1:2]), set(filled[:1]))
-        )
-    return TrainingData(is_user["is_user"].to_numpy().astype(bool), train, validation, test)
+        return ensure_arrays(con, days, night.store.scratch / "training_arrays")
 
 
 def history_parts(night: Night) -> list[Part]:
@@ -106,7 +94,12 @@ def history_parts(night: Night) -> list[Part]:
 
 
 def history(night: Night) -> Relation:
-    """The sequences that a model of this night may learn from, of items that have a number by then.
+    """The sequences that a model of this night may learn from, of items that have a number by then."""
+    return night.relation_of("training_sequences", history_parts(night), _known_rows(night))
+
+
+def _known_rows(night: Night) -> str:
+    """SELECT of the rows of ``files`` without the items that have no number yet.
 
     A later night may have brought a late event of these days, on an item that it was the first to number.
     """
@@ -115,48 +108,13 @@ def history(night: Night) -> Relation:
         highest = con.sql(f"select coalesce(({numbers}), {FIRST_NUMBER - 1})").fetchall()[0][0]
     all_known = f"list_max(item_numbers) <= {highest}"
     known = f"[e for e in list_zip(item_numbers, event_times) if e[1] <= {highest}]"
-    rows = f"""
+    return f"""
         select * replace (
             case when {all_known} then item_numbers else [e[1] for e in {known}] end as item_numbers,
             case when {all_known} then event_times else [e[2] for e in {known}] end as event_times
         )
         from files where list_min(item_numbers) <= {highest}
     """
-    return night.relation_of("training_sequences", history_parts(night), rows)
-
-
-def _load_split(con: duckdb.DuckDBPyConnection, days: set[str], num_subjects: int) -> Sequences:
-    """The events of some days, one row a subject; reads ``sequences`` and ``subjects``."""
-    rows = con.sql(f"""
-        select place, item_numbers, event_times from sequences join subjects using (subject_type, subject_id)
-        where list_contains({sorted(days)}::date[], event_date) order by place, event_date
-    """).to_arrow_table()
-    begins = np.searchsorted(rows["place"].to_numpy(), np.arange(num_subjects))
-    return gather(rows, begins)
-
-
-def gather(rows: pa.Table, begins: NDArray[np.int64]) -> Sequences:
-    """Join the lists of consecutive rows: sequence n has those from row ``begins[n]`` to ``begins[n + 1]``, or the end.
-
-    ``rows`` have item_numbers and event_times; null counts as empty.
-    """
-    items, times, offsets = _flatten(rows["item_numbers"], rows["event_times"])
-    return Sequences(items, times, offsets[np.append(begins, rows.num_rows)])
-
-
-def to_sequences(item_numbers: pa.ChunkedArray | pa.Array, event_times: pa.ChunkedArray | pa.Array) -> Sequences:
-    """Turn two list columns (int32 numbers, timestamps in us) into ragged arrays; times in seconds, null is empty."""
-    return Sequences(*_flatten(item_numbers, event_times))
-
-
-def _flatten(
-    item_numbers: pa.ChunkedArray | pa.Array, event_times: pa.ChunkedArray | pa.Array
-) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
-    numbers, times = one_chunk(item_numbers), one_chunk(event_times)
-    lengths = pc.fill_null(pc.list_value_length(numbers), 0).to_numpy()
-    items = numbers.flatten().to_numpy(zero_copy_only=False).astype(np.int32)
-    seconds = times.flatten().cast(pa.int64()).to_numpy(zero_copy_only=False) // 1_000_000
-    return items, seconds.astype(np.int64), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def newest_day(sequences: Sequences, zone: str) -> date | None:

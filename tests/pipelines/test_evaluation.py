@@ -17,7 +17,7 @@ from pipelines.contracts import METRICS
 from pipelines.evaluation import Cases, build_metrics, session_cases, user_cases
 from pipelines.night import Night
 from pipelines.training import CHECKPOINTS, EVALUATION, SERVING
-from pipelines.training_data import TrainingData
+from pipelines.training_arrays import TrainingData
 from tests.pipelines.small_sequences import lists_of, make
 from tests.pipelines.small_store import Row, Visit, day, make_night, read, shape, shop_settings, train
 
@@ -43,7 +43,8 @@ def in_part(number: int, rows: list[list[int]]) -> Sequences:
 
 def data_of(subjects: list[Subject]) -> TrainingData:
     parts = [in_part(number, [subject[number] for subject in subjects]) for number in (1, 2, 3)]  # type: ignore[misc]
-    return TrainingData(np.array([subject[0] for subject in subjects], bool), *parts)
+    everything = parts[0].concat(parts[1]).concat(parts[2])
+    return TrainingData(everything, parts[0].lengths, parts[1].lengths, np.array([one[0] for one in subjects], bool))
 
 
 def items() -> st.SearchStrategy[list[int]]:
