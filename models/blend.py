@@ -15,7 +15,7 @@ from scipy.sparse import csr_array, diags_array
 
 from models.metrics import ndcg_at, relevance
 from models.recommender import Capabilities, ModelConfig, Validation
-from models.registry import model_class
+from models.registry import build, configure
 from models.row_recommender import RowRecommender
 from models.sequences import Sequences
 from models.stages import BestEpochs, Pass, Run, Stage
@@ -110,9 +110,7 @@ class Blend(RowRecommender[BlendConfig]):
 
 
 def _build(part: Part, num_items: int) -> RowRecommender[Any]:
-    chosen = model_class(part.model)
-    config = chosen.Config.model_validate(chosen.presets["small"].model_dump() | dict(part.settings))
-    built = chosen(config, num_items)
+    built = build(part.model, configure(part.model, "small", part.settings), num_items)
     assert isinstance(built, RowRecommender)
     return built
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
@@ -89,13 +90,18 @@ def load(folder: Path, vocabulary_hash: str, latest_as_of: date | None = None) -
             f"{folder} has seen events up to {header.as_of}, but only days up to {latest_as_of} may be known here: "
             "choose an older checkpoint or fit the model anew"
         )
-    weights = (Path(folder) / WEIGHTS_FILE).read_bytes()
+    model = build(header.name, model_class(header.name).Config(**header.config), header.num_items)
+    model.restore(read_state(folder))
+    return model
+
+
+def read_state(folder: Path) -> dict[str, NDArray[Any]]:
+    """Read what the model of a checkpoint has learnt. Raises ValueError where the weights are not those once saved."""
+    header, weights = read_header(folder), (Path(folder) / WEIGHTS_FILE).read_bytes()
     found = hashlib.sha256(weights).hexdigest()
     if found != header.weights_sha256:
         raise ValueError(f"{folder}/{WEIGHTS_FILE} is damaged: sha256 {found}, saved as {header.weights_sha256}")
-    model = build(header.name, model_class(header.name).Config(**header.config), header.num_items)
-    model.restore(load_tensors(weights))
-    return model
+    return dict(load_tensors(weights))
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from models.losses import (
     sampled_softmax,
 )
 from models.negatives import Drawing, NegativeSampler
-from models.recommender import NothingToLearn, Validation
+from models.recommender import NothingToLearn, UnfitStart, Validation
 from models.sequences import FIRST_ITEM, PADDING, Sequences
 from models.stages import Run, Stage
 from models.threads import one_thread_a_block
@@ -204,5 +204,5 @@ def _take_over(encoder: Encoder, start: Mapping[str, NDArray[Any]]) -> None:
         grown = name == "items.weight" and given is not None and len(given) <= len(weight)
         if given is None or given.shape[1:] != weight.shape[1:] or (len(given) != len(weight) and not grown):
             shape = None if given is None else given.shape
-            raise ValueError(f"cannot start from these weights: {name} is {shape}, here {tuple(weight.shape)}")
+            raise UnfitStart(f"cannot start from these weights: {name} is {shape}, here {tuple(weight.shape)}")
         weight[: len(given)] = torch.from_numpy(np.array(given))

@@ -73,6 +73,10 @@ class NothingToLearn(ValueError):
     """The training part is sound, but a model of this kind can learn nothing from it."""
 
 
+class UnfitStart(ValueError):
+    """The weights to start from belong to another network."""
+
+
 ConfigT = TypeVar("ConfigT", bound=ModelConfig)
 
 
@@ -117,8 +121,8 @@ class Recommender(ABC, Generic[ConfigT]):
         folder: what an interrupted fit needs to go on is kept there, and the same fit called again does so.
         start: the `state` of the same model after an earlier night, with which training begins instead of with random
         weights; it may know fewer items. A model that is learnt in one pass has no use for it.
-        Raises NothingToLearn when the training part holds no known item, or less than the model needs, and ValueError
-        for a number outside the vocabulary, or a `start` that does not fit.
+        Raises NothingToLearn when the training part holds no known item, or less than the model needs, UnfitStart for
+        a `start` of another network, and ValueError for a number outside the vocabulary.
         """
         self._check_numbers(train)
         if not (train.items >= FIRST_ITEM).any():

@@ -1,6 +1,8 @@
 """Every model by name: one line each, imported when asked for, so that listing them loads no torch."""
 
+from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
 from models.recommender import ModelConfig, Recommender
 from models.suggestion import suggestion
@@ -30,14 +32,19 @@ def model_class(name: str) -> type[Recommender]:
     return found
 
 
+def configure(name: str, preset: str, settings: Mapping[str, Any]) -> ModelConfig:
+    """Return a preset of a model with some settings changed. Raises ValueError for what is unknown or not allowed."""
+    chosen = model_class(name)
+    if preset not in chosen.presets:
+        raise ValueError(f"{name} has no preset {preset!r}: {suggestion(preset, chosen.presets)}")
+    return chosen.Config.model_validate(chosen.presets[preset].model_dump() | dict(settings))
+
+
 def build(name: str, preset_or_config: str | ModelConfig, num_items: int) -> Recommender:
     """Make an unfitted model from a preset's name (tiny, small, paper) or a configuration of that model.
 
     num_items counts the two special numbers. Raises ValueError for an unknown model or preset.
     """
-    chosen = model_class(name)
-    if isinstance(preset_or_config, ModelConfig):
-        return chosen(preset_or_config, num_items)
-    if preset_or_config not in chosen.presets:
-        raise ValueError(f"{name} has no preset {preset_or_config!r}: {suggestion(preset_or_config, chosen.presets)}")
-    return chosen(chosen.presets[preset_or_config], num_items)
+    if isinstance(preset_or_config, str):
+        preset_or_config = configure(name, preset_or_config, {})
+    return model_class(name)(preset_or_config, num_items)

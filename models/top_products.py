@@ -33,7 +33,8 @@ def top_products(
     allowed: bool[V], what may be shown; padding and unknown never are. barred: B sequences of items that are not shown
     to that user. Returns items int32[B, k] and scores float32[B, k]; slots without an item hold 0 and -inf, at the end.
     Cost: 2 * B * V * D operations. Memory: BLOCK_USERS * BLOCK_ITEMS * 4 bytes a thread, a copy of the allowed vectors
-    where not all are allowed, and the result. Raises ValueError where a vector is not finite.
+    where not all are allowed, and the result. Raises FloatingPointError where a vector is not
+    finite.
     """
     _check_finite(users_BD, "user")
     _check_finite(items_VD, "item")
@@ -137,7 +138,7 @@ def _margins(users_BD: Floats, items_CD: Floats) -> Floats:
 def _check_finite(vectors: Floats, whose: str) -> None:
     finite = np.isfinite(vectors).all(axis=1)
     if not finite.all():
-        raise ValueError(
+        raise FloatingPointError(
             f"the vector of {whose} {int(np.argmin(finite))} is not finite (NaN or infinite): "
             "the model diverged or its weights are damaged"
         )

@@ -118,7 +118,7 @@ class Training(Generic[BatchT]):
         """Train, from the start or from where this fit was interrupted.
 
         A record is made every RECORD_STEPS steps, and at the end of an epoch with the epoch's mean loss and the metric.
-        Raises FloatingPointError when the loss is not finite.
+        Raises FloatingPointError when the loss, the gradient or a weight is not finite.
         """
         self._restore(run)
         position = self._position
@@ -159,22 +159,25 @@ class Training(Generic[BatchT]):
                 loss, num_terms = self._loss(epoch.batch(own), generator)
         share = num_terms / max(1, summed(num_terms, self._device))
         value = summed(float(loss.detach()) * share, self._device)
-        if not math.isfinite(value):
-            raise FloatingPointError(self._explain(run, epoch, own, loss, value))
         if len(own):
             (loss * share).backward()
         sum_gradients(self._network.parameters())
-        nn.utils.clip_grad_norm_(self._network.parameters(), self._config.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self._network.parameters(), self._config.clip_norm)
+        if not math.isfinite(value) or not math.isfinite(norm):
+            kept = self._keep_evidence(run, epoch, own)
+            raise FloatingPointError(f"loss is {value} and the gradient's norm {float(norm)} at {self._advice()}{kept}")
         self._optimiser.step()
         return value
 
     def _end_epoch(self, run: Run) -> None:
         """Look at the validation part, keep the best weights, and decide whether to go on."""
         position, config = self._position, self._config
+        if not all(weight.isfinite().all() for weight in self._network.parameters()):
+            raise FloatingPointError(f"weights are not finite after {self._advice()}")
         self._network.eval()
         metric = math.nan
         if self._evaluate:
-            metric = from_first(self._evaluate() if rank() == 0 else 0.0, self._device)
+            metric = from_first(self._validate(self._evaluate) if rank() == 0 else 0.0, self._device)
         self._record(run, position.losses, metric)
         if not self._evaluate:
             position.best_epoch = position.epoch
@@ -186,6 +189,12 @@ class Training(Generic[BatchT]):
         position.epoch, position.losses = position.epoch + 1, []
         if position.is_done:
             self._save(run)
+
+    def _validate(self, evaluate: Callable[[], float]) -> float:
+        try:
+            return evaluate()
+        except FloatingPointError as error:
+            raise FloatingPointError(f"{error}; after {self._advice()}") from error
 
     def _record(self, run: Run, losses: list[float], metric: float) -> None:
         position = self._position
@@ -229,21 +238,22 @@ class Training(Generic[BatchT]):
         self._network.load_state_dict(_under("network/", tensors))
         self._best = _under("best/", tensors)
 
-    def _explain(self, run: Run, epoch: Epoch[BatchT], own: NDArray[np.int64], loss: Tensor, value: float) -> str:
-        """Say where the loss broke, and keep the batch with its gradients."""
+    def _advice(self) -> str:
+        """Say where the training broke down and what may help."""
         position, config = self._position, self._config
-        message = (
-            f"loss is {value} at step {position.step}, epoch {position.epoch} of stage {self.name!r}: "
+        return (
+            f"step {position.step}, epoch {position.epoch} of stage {self.name!r}: "
             f"lower learning_rate (now {config.learning_rate}) or clip_norm (now {config.clip_norm})"
         )
+
+    def _keep_evidence(self, run: Run, epoch: Epoch[BatchT], own: NDArray[np.int64]) -> str:
+        """Keep the batch of a broken step, and its gradients; return where."""
         if run.folder is None or not len(own):
-            return message
-        if loss.requires_grad:
-            loss.backward()
-        path = run.folder / f"{self.name}-broken-at-{position.step}.safetensors"
+            return ""
+        path = run.folder / f"{self.name}-broken-at-{self._position.step}.safetensors"
         tensors = {"samples": torch.from_numpy(own), "batch": torch.as_tensor(epoch.batch(own))}
         files = keep_evidence(path, self._network, tensors)
-        return f"{message}; the batch and the largest gradients are in {files}"
+        return f"; the batch and the largest gradients are in {files}"
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,13 +8,14 @@ import os
 import re
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 import duckdb
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from models import registry
+from models.recommender import ModelConfig
 from models.suggestion import suggestion
 from pipelines.store import Store
 
@@ -221,14 +222,21 @@ class Statistics(Section):
 
 
 class Training(Section):
-    """What the models learn from, and which models there are: name to preset."""
+    """What the models learn from, and which models there are: name to preset.
+
+    settings: by the name of a model, those in which it differs from its preset. warm_start: whether training goes on
+    from the weights of the night before. num_processes: of training; more than one share each batch, as by torchrun.
+    """
 
     window_days: int = Field(default=365, ge=3)
     max_events: int = Field(default=1000, ge=2)
     models: dict[str, Preset] = Field(
         default={"popular": "tiny", "markov": "tiny", "itemknn": "tiny", "sasrec": "tiny"}, min_length=1
     )
+    settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     seed: int = Field(default=7, ge=0)
+    warm_start: bool = False
+    num_processes: int = Field(default=1, ge=1, le=64)
 
     @field_validator("models")
     @classmethod
@@ -237,6 +245,23 @@ class Training(Section):
         if unknown:
             raise ValueError(f"there is no model {unknown[0]!r}: {suggestion(unknown[0], registry.names())}")
         return models
+
+    @model_validator(mode="after")
+    def _known_settings(self) -> "Training":
+        for name, settings in self.settings.items():
+            if name not in self.models:
+                raise ValueError(f"training.settings.{name}: no such model runs; {suggestion(name, self.models)}")
+            try:
+                registry.configure(name, self.models[name], settings)
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(str(part) for part in (name, *first["loc"]))
+                raise ValueError(f"training.settings.{where}: {first['msg'].removeprefix('Value error, ')}") from error
+        return self
+
+    def config_of(self, name: str) -> ModelConfig:
+        """The configuration of a model that runs."""
+        return registry.configure(name, self.models[name], self.settings.get(name, {}))
 
 
 class Recommendations(Section):

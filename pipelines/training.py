@@ -6,30 +6,25 @@ on everything up to N. Each chain has its own checkpoint, which carries the last
 
 import logging
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from models import checkpoint, registry
-from models.recommender import FitReport, ModelConfig, NothingToLearn, Recommender, StepRecord, Validation
+from models import checkpoint
+from models.recommender import FitReport, ModelConfig, NothingToLearn, Recommender, UnfitStart
 from models.sequences import Sequences
+from models.stages import StepRecord
 from pipelines.errors import InputError
+from pipelines.fitting import EVALUATION, SERVING, Fit, OnStep, fit_here, fit_in_processes
 from pipelines.night import Night
 from pipelines.store import Part, Write
 from pipelines.training_arrays import TrainingData
-from pipelines.training_data import (
-    Vocabulary,
-    distinct,
-    load_training_data,
-    load_vocabulary,
-    newest_day,
-    non_empty,
-)
+from pipelines.training_data import Vocabulary, load_vocabulary, newest_day, training_arrays, vocabulary_hash_of
 
 CHECKPOINTS: Final = "checkpoints"
-EVALUATION: Final = "evaluation"
-SERVING: Final = "serving"
+Chain = Literal["evaluation", "serving"]
 
 _log = logging.getLogger("nightly.training")
 SECONDS_BETWEEN_LINES: Final = 3.0
@@ -39,29 +34,28 @@ def train_model(night: Night, name: str) -> list[Write]:
     """Fit a model in both chains; write its checkpoints and its ``training_runs``.
 
     The evaluation chain is left out as long as there are not three days with events, or this model can learn nothing
-    from the days before the last two. Raises ``InputError`` if it can learn nothing from all days together.
+    from the days before the last two. Raises ``InputError`` if it can learn nothing from all days together, or if its
+    loss is no number any more.
     """
-    data, vocabulary = load_training_data(night), load_vocabulary(night)
-    everything = data.everything
-    if not len(everything.items):
+    arrays, vocabulary = training_arrays(night), load_vocabulary(night)
+    data = TrainingData.read(arrays)
+    if not len(data.everything.items):
         raise _nothing_to_learn(night, name, "no event of positive weight within the window")
     folder = night.store.run_folder(night.run_id, CHECKPOINTS) / night.day.isoformat() / name
-    config: str | ModelConfig = night.settings.training.models[name]
+    config = night.settings.training.config_of(name)
     rows: list[dict[str, Any]] = []
-    model = registry.build(name, config, vocabulary.num_items)
     try:
-        report = _fit(night, model, data.train, _validation(night, data))
+        model, report = _fit(night, name, config, EVALUATION, vocabulary, data)
     except NothingToLearn as error:
         _log.warning("%s is not evaluated, for want of events before the last two days: %s", name, error)
     else:
         rows += _save(night, folder / EVALUATION, model, report, vocabulary, data.train)
         config = report.chosen
-    model = registry.build(name, config, vocabulary.num_items)
     try:
-        report = _fit(night, model, everything, None)
+        model, report = _fit(night, name, config, SERVING, vocabulary, data)
     except NothingToLearn as error:
         raise _nothing_to_learn(night, name, error) from error
-    rows += _save(night, folder / SERVING, model, report, vocabulary, everything)
+    rows += _save(night, folder / SERVING, model, report, vocabulary, data.everything)
     return [_training_runs(night, name, rows), _checkpoints(night, name, folder, rows)]
 
 
@@ -75,7 +69,67 @@ def _nothing_to_learn(night: Night, name: str, value: object) -> InputError:
     )
 
 
-def _fit(night: Night, model: Recommender, train: Sequences, validation: Validation | None) -> FitReport:
+def _fit(
+    night: Night, name: str, config: ModelConfig, chain: Chain, vocabulary: Vocabulary, data: TrainingData
+) -> tuple[Recommender, FitReport]:
+    """Fit one chain, from the weights of the night before if so set; an interrupted fit of the same goes on."""
+    training = night.settings.training
+    fit = Fit(
+        arrays=training_arrays(night),
+        model=name,
+        config=config.model_dump(mode="json"),
+        num_items=vocabulary.num_items,
+        seed=training.seed,
+        chain=chain,
+        exclude_seen=night.settings.recommendations.exclude_seen,
+        folder=night.store.scratch / "training" / name / chain,
+        start=_start(night, name, chain, data) if training.warm_start else None,
+    )
+    try:
+        fitted = _fit_from_start(fit, training.num_processes, _throttled(name))
+    except FloatingPointError as error:
+        raise _broken_loss(night, name, error) from error
+    shutil.rmtree(fit.folder, ignore_errors=True)
+    return fitted
+
+
+def _fit_from_start(fit: Fit, num_processes: int, on_step: OnStep) -> tuple[Recommender, FitReport]:
+    """Fit, and if the network is another one than that of the night before, from random weights."""
+    try:
+        return fit_in_processes(fit, num_processes, on_step) if num_processes > 1 else fit_here(fit, on_step)
+    except UnfitStart as error:
+        _log.warning("%s starts anew: %s", fit.model, error)
+        return _fit_from_start(fit.model_copy(update={"start": None}), num_processes, on_step)
+
+
+def _start(night: Night, name: str, chain: Chain, data: TrainingData) -> Path | None:
+    """The checkpoint of the same chain of the night before, if it has seen no later day than this chain may.
+
+    Its vocabulary is the beginning of this night's, for numbers are never given away twice; where it is not, because
+    the store's history was changed, there is none.
+    """
+    part = next((part for part in night.previous(CHECKPOINTS) if part.slice == name), None)
+    folder = night.store.fetch(part) / chain if part else None
+    newest = newest_day(data.train if chain == EVALUATION else data.everything, night.settings.nights.time_zone)
+    if part is None or folder is None or not folder.exists() or newest is None:
+        return None
+    header = checkpoint.read_header(folder)
+    then = vocabulary_hash_of(night, date.fromisoformat(part.partition))
+    return folder if header.as_of <= newest and header.vocabulary_hash == then else None
+
+
+def _broken_loss(night: Night, name: str, error: FloatingPointError) -> InputError:
+    return InputError(
+        f"the training of {name} broke down",
+        where=f"night {night.day}",
+        value=error,
+        allowed="a loss that is a number",
+        fix=f"set training.settings.{name}.learning_rate lower; nothing of this model is published",
+    )
+
+
+def _throttled(name: str) -> OnStep:
+    """Log a fit every few seconds."""
     told = 0.0
 
     def log(record: StepRecord) -> None:
@@ -84,22 +138,9 @@ def _fit(night: Night, model: Recommender, train: Sequences, validation: Validat
             return
         told = record.seconds
         metric = "" if math.isnan(record.metric) else f", NDCG@10 {record.metric:.4f}"
-        _log.info(
-            "    %s: epoch %d, loss %.4f%s, %.0f s", model.name, record.epoch, record.loss, metric, record.seconds
-        )
+        _log.info("    %s: epoch %d, loss %.4f%s, %.0f s", name, record.epoch, record.loss, metric, record.seconds)
 
-    return model.fit(train.take(non_empty(train)), validation, seed=night.settings.training.seed, on_step=log)
-
-
-def _validation(night: Night, data: TrainingData) -> Validation | None:
-    """Subjects who were known before night N-1 and acted on it."""
-    cases = non_empty(data.validation)
-    cases = cases[data.train.lengths[cases] > 0]
-    if not len(cases):
-        return None
-    exclude_seen = night.settings.recommendations.exclude_seen
-    targets = distinct(data.validation.take(cases))
-    return Validation(data.train.take(cases), targets, exclude_seen=exclude_seen)
+    return log
 
 
 def _save(

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.sequences import Sequences
-from pipelines.engine import create_views, scan_parts
+from pipelines.engine import create_views, scan_parts, scan_table
 from pipelines.kernel import Relation
 from pipelines.night import Night
 from pipelines.runs import one_chunk
@@ -59,6 +59,13 @@ def load_vocabulary(night: Night) -> Vocabulary:
     return Vocabulary(
         one_chunk(rows["item_id"].cast(pa.string())), rows["is_listed"].to_numpy(), categories, content_hash
     )
+
+
+def vocabulary_hash_of(night: Night, day: date) -> str:
+    """The hash of the vocabulary as it was in a night up to this one, whose numbers mean the same ever since."""
+    with night.connect() as con:
+        create_views(con, {"metadata_vocabulary": scan_table(night.store, "metadata_vocabulary", until=day)})
+        return vocabulary_hash(con)
 
 
 def load_training_data(night: Night) -> TrainingData:

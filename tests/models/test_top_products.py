@@ -92,7 +92,7 @@ def test_a_user_without_a_vector_gets_the_first_items() -> None:
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
 def test_vectors_that_are_not_finite_are_refused(broken: float) -> None:
     good, bad = np.ones((4, 2), np.float32), np.array([[1, 1], [1, broken], [1, 1], [1, 1]], np.float32)
-    with pytest.raises(ValueError, match="vector of user 1 is not finite"):
+    with pytest.raises(FloatingPointError, match="vector of user 1 is not finite"):
         top_products(bad, good, 1, np.ones(4, bool))
-    with pytest.raises(ValueError, match="vector of item 1 is not finite"):
+    with pytest.raises(FloatingPointError, match="vector of item 1 is not finite"):
         top_products(good, bad, 1, np.ones(4, bool))

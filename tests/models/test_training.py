@@ -103,7 +103,9 @@ def test_a_loss_that_is_not_finite_says_where_and_keeps_the_batch_and_the_gradie
     stage = training_of(network, settings(5), num_batches=2)
     factors = iter([1.0, 1.0, 1.0, math.nan])
     stage._loss = lambda batch, generator: (network(batch).mean() * next(factors), 1)
-    with pytest.raises(FloatingPointError, match="loss is nan at step 4, epoch 2 of stage 'fit'") as caught:
+    with pytest.raises(
+        FloatingPointError, match="loss is nan and the gradient's norm nan at step 4, epoch 2 of stage 'fit'"
+    ) as caught:
         stage.run(run_of(folder=tmp_path))
     kept = tmp_path / "fit-broken-at-4.safetensors"
     assert str(kept) in str(caught.value)

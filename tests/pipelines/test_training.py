@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from models.checkpoint import HEADER_FILE, WEIGHTS_FILE, Header, read_header
 from models.popular import Popular, PopularConfig
@@ -16,8 +17,8 @@ from pipelines.contracts import TRAINING_RUNS
 from pipelines.errors import InputError
 from pipelines.night import Night
 from pipelines.store import Write
-from pipelines.training import CHECKPOINTS, EVALUATION, SERVING, load_model, train_model
-from pipelines.training_data import load_vocabulary
+from pipelines.training import CHECKPOINTS, EVALUATION, SERVING, _start, load_model, train_model
+from pipelines.training_data import load_training_data, load_vocabulary
 from tests.pipelines.small_sequences import lists_of
 from tests.pipelines.small_store import Row, Visit, day, make_night, read, shape, shop_settings, train
 
@@ -133,7 +134,7 @@ def test_without_a_known_subject_on_n_minus_1_nothing_is_selected(tmp_path: Path
 
 def test_serving_is_refitted_with_what_the_evaluation_chose(tmp_path: Path, recorder: type[Recorder]) -> None:
     night = trained(tmp_path, WEEK, 5, "popular")
-    assert [call[0] for call in recorder.calls] == [PopularConfig(), Recorder.CHOSEN]
+    assert [call[0] for call in recorder.calls] == [Popular.presets["tiny"], Recorder.CHOSEN]
     assert checkpoint(night, "popular", SERVING)[1].config == Recorder.CHOSEN.model_dump()
 
 
@@ -315,3 +316,67 @@ def test_a_chain_that_was_not_trained_loads_as_nothing(tmp_path: Path) -> None:
 def test_a_checkpoint_is_weights_and_header_and_nothing_else(plain: Night) -> None:
     found = {path.name for path in folder_of(plain, "sasrec", SERVING).iterdir()}
     assert found == {WEIGHTS_FILE, HEADER_FILE}
+
+
+BARELY: Row = {"num_epochs": 1, "learning_rate": 1e-7, "precision": "float32"}
+NIGHT_AFTER = (*WEEK, Visit("ann", 6, "abg"), Visit("bob", 6, "gab"))  # g is new
+
+
+def table_of(night: Night, chain: str) -> np.ndarray:
+    return load_file(folder_of(night, "sasrec", chain) / WEIGHTS_FILE)["items.weight"]
+
+
+def two_nights(root: Path, *, warm_start: bool, **second: object) -> tuple[Night, Night]:
+    """Train on day 5, then, hardly any more, on day 6."""
+    first = train(make_night(root, WEEK, 5, shop_settings("sasrec")))
+    training = {"warm_start": warm_start, "settings": {"sasrec": BARELY | second}}
+    return first, train(make_night(root, NIGHT_AFTER, 6, shop_settings("sasrec", training=training)))
+
+
+def test_each_chain_goes_on_from_its_own_weights_of_the_night_before(tmp_path: Path) -> None:
+    first, second = two_nights(tmp_path, warm_start=True)
+    for chain in (EVALUATION, SERVING):
+        before, after = table_of(first, chain), table_of(second, chain)
+        assert len(after) == len(before) + 1
+        np.testing.assert_allclose(after[: len(before)], before, atol=1e-5)
+    assert not np.allclose(table_of(second, EVALUATION), table_of(second, SERVING), atol=1e-3)
+
+
+def test_without_a_warm_start_weights_are_drawn_anew(tmp_path: Path) -> None:
+    first, second = two_nights(tmp_path, warm_start=False)
+    before, after = table_of(first, SERVING), table_of(second, SERVING)
+    assert not np.allclose(after[: len(before)], before, atol=1e-3)
+
+
+def test_another_network_starts_anew_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _, second = two_nights(tmp_path, warm_start=True, dim=16)
+    assert table_of(second, SERVING).shape[1] == 16
+    assert "sasrec starts anew: cannot start from these weights: items.weight" in caplog.text
+
+
+def test_a_night_that_is_trained_again_starts_from_the_night_before_it_and_is_the_same(tmp_path: Path) -> None:
+    _, second = two_nights(tmp_path, warm_start=True)
+    before = second.current(CHECKPOINTS)
+    again = replace(second, run_id="again")
+    again.store.publish(train_model(again, "sasrec"))
+    assert again.current(CHECKPOINTS) == before
+
+
+def test_an_evaluation_that_has_seen_too_late_a_day_is_no_start(tmp_path: Path) -> None:
+    """Days 5 and 6 are gone: what night 5 has evaluated on days up to 2 is a start, what it has served is not."""
+    make_night(tmp_path, WEEK, 5, shop_settings("sasrec"))
+    first = train(make_night(tmp_path, WEEK, 5, shop_settings("sasrec")))
+    data = load_training_data(first)
+    assert _start(replace(first, first=day(6), day=day(6)), "sasrec", EVALUATION, data) is not None
+    shorter = replace(data, train_lengths=np.array([0, 1, 0, 0]))  # ann's first event, of day 0
+    assert _start(replace(first, first=day(6), day=day(6)), "sasrec", EVALUATION, shorter) is None
+
+
+def test_a_loss_that_breaks_down_stops_with_what_to_do_and_publishes_nothing(tmp_path: Path) -> None:
+    settings = {"sasrec": {"learning_rate": 1e30, "precision": "float32"}}
+    night = make_night(tmp_path, WEEK, 5, shop_settings("sasrec", training={"settings": settings}))
+    with pytest.raises(InputError, match="the training of sasrec broke down") as caught:
+        train_model(night, "sasrec")
+    assert "is not finite" in str(caught.value)
+    assert "set training.settings.sasrec.learning_rate lower" in str(caught.value)
+    assert night.current(CHECKPOINTS) == []

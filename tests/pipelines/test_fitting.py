@@ -1,0 +1,60 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models import registry
+from models.recommender import NothingToLearn
+from models.stages import StepRecord
+from pipelines.fitting import EVALUATION, SERVING, Fit, fit_here, fit_in_processes
+from pipelines.training_data import training_arrays
+from tests.pipelines.small_store import Visit, make_night
+
+ROUNDS = {"u": "abcdef", "v": "bcdefa", "w": "cdefab"}
+VISITS = [Visit(who, number, items) for number in range(4) for who, items in ROUNDS.items()]
+
+
+def fit_of(root: Path, visits: list[Visit], chain: str, model: str = "sasrec", **settings: Any) -> Fit:
+    night = make_night(root, visits, 3, items="abcdef")
+    config = registry.configure(model, "tiny", {"precision": "float32", "dropout": 0, "num_epochs": 2} | settings)
+    return Fit.model_validate(
+        {
+            "arrays": training_arrays(night),
+            "model": model,
+            "config": config.model_dump(mode="json"),
+            "num_items": 8,
+            "seed": 1,
+            "chain": chain,
+            "exclude_seen": False,
+            "folder": root / "progress",
+        }
+    )
+
+
+@pytest.mark.parametrize("chain", [EVALUATION, pytest.param(SERVING, marks=pytest.mark.all)])
+def test_two_processes_fit_what_one_does(tmp_path: Path, chain: str) -> None:
+    fit = fit_of(tmp_path, VISITS, chain)
+    told: list[StepRecord] = []
+    alone, expected = fit_here(fit, lambda record: None)
+    fit = fit.model_copy(update={"folder": tmp_path / "other"})
+    together, report = fit_in_processes(fit, 2, told.append)
+    assert report.chosen == expected.chosen
+    assert [replace(record, seconds=0) for record in told] == [replace(record, seconds=0) for record in report.records]
+    assert [r.loss for r in report.records] == pytest.approx([r.loss for r in expected.records], rel=1e-4)
+    for name, weights in alone.state().items():
+        np.testing.assert_allclose(together.state()[name], weights, atol=1e-3)
+
+
+@pytest.mark.all  # each start of torchrun takes seconds
+def test_what_the_processes_cannot_learn_is_told_as_by_one(tmp_path: Path) -> None:
+    fit = fit_of(tmp_path, [Visit("u", 0, "a"), Visit("v", 1, "b")], SERVING)
+    with pytest.raises(NothingToLearn, match="no training history has two known items"):
+        fit_in_processes(fit, 2, lambda record: None)
+
+
+def test_processes_that_fail_are_told_with_their_last_words(tmp_path: Path) -> None:
+    fit = fit_of(tmp_path, VISITS, SERVING).model_copy(update={"arrays": tmp_path / "nowhere"})
+    with pytest.raises(RuntimeError, match=r"processes that train sasrec ended with code 1(.|\n)*nowhere"):
+        fit_in_processes(fit, 2, lambda record: None)
