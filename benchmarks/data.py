@@ -9,11 +9,9 @@ another reason than its limits is.
 """
 
 import argparse
-import json
 import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +23,7 @@ from benchmarks.data_process import Limits, run_fresh
 from benchmarks.data_shop import KERNELS, Workload
 from benchmarks.data_tables import markdown
 from benchmarks.machine import command, machine
+from benchmarks.results import Results
 from pipelines.sample_shop import SampleShop
 
 SHOP: Final = SampleShop(num_days=101, events_per_day=1_000_000, num_users=200_000, num_items=20_000, num_clusters=200)
@@ -61,30 +60,6 @@ def _arguments() -> argparse.Namespace:
         "--max-gib", type=float, default=round(0.6 * total_gib, 1), help="a process that holds more is ended"
     )
     return parser.parse_args()
-
-
-@dataclass(frozen=True)
-class Results:
-    """The measurements by name, as they are in the file."""
-
-    path: Path
-    content: dict[str, dict[str, Any]]
-
-    @classmethod
-    def read(cls, path: Path) -> "Results":
-        """What was measured before, if anything."""
-        return cls(path, json.loads(path.read_text()) if path.exists() else {})
-
-    def is_known(self, name: str) -> bool:
-        """Whether it is measured, or known to break a limit."""
-        return self.content.get(name, {}).get("status") in ("done", "time limit", "out of memory")
-
-    def add(self, name: str, record: dict[str, Any]) -> None:
-        """Keep a measurement."""
-        self.content[name] = record
-        fresh = self.path.with_suffix(".new")
-        fresh.write_text(json.dumps(self.content, indent=1) + "\n")
-        fresh.replace(self.path)
 
 
 def measure(workload: Workload, results: Results, arguments: argparse.Namespace) -> None:

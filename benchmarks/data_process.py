@@ -42,14 +42,20 @@ class Ended:
     message: str = ""
 
 
-def run_fresh(module: str, job: Mapping[str, Any], limits: Limits, environment: Mapping[str, str]) -> Ended:
+def run_fresh(
+    module: str,
+    job: Mapping[str, Any],
+    limits: Limits,
+    environment: Mapping[str, str],
+    python: str = sys.executable,
+) -> Ended:
     """Run ``python -m module JOB``, which writes its report, as JSON, to the file that ``job["report"]`` names."""
     with tempfile.TemporaryDirectory() as folder:
         report, errors = Path(folder) / "report.json", Path(folder) / "errors.txt"
         started = time.monotonic()
         with errors.open("wb") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", module, json.dumps({**job, "report": str(report)})],
+                [python, "-m", module, json.dumps({**job, "report": str(report)})],
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
                 stdout=subprocess.DEVNULL,
