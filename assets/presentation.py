@@ -41,10 +41,27 @@ def table_metadata(
         "dagster/row_count": count[0],
         "sample": dg.MetadataValue.md(_sample(con, contract)),
     }
+    if contract.name == "training_runs":
+        metadata |= _figures_of_training(con)
     picture = plot(con, contract.name) if with_plot else None
     if picture:
         metadata["plot"] = dg.MetadataValue.md(picture)
     return metadata
+
+
+def _figures_of_training(con: duckdb.DuckDBPyConnection) -> dict[str, float | int]:
+    """Figures of a model's fit, which the UI draws over the nights; those that the model has none of are left out."""
+    figures = con.execute("""
+        select
+            max(validation_metric) as best_validation_ndcg_10,
+            max(epoch) filter (where chain = 'serving') as serving_epochs,
+            arg_max(loss, step) filter (where chain = 'serving') as serving_loss,
+            coalesce(max(seconds) filter (where chain = 'evaluation'), 0) as evaluation_seconds,
+            max(seconds) filter (where chain = 'serving') as serving_seconds
+        from batch
+    """).fetchall()[0]
+    names = [column[0] for column in con.description or ()]
+    return {name: figure for name, figure in zip(names, figures, strict=True) if figure is not None}
 
 
 def _sample(con: duckdb.DuckDBPyConnection, contract: Contract) -> str:

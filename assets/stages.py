@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from models.registry import learns_by_gradient
 from pipelines.evaluation import build_metrics
 from pipelines.log_stages import build_interactions, build_items, build_sessions
 from pipelines.night import Night
@@ -113,7 +114,7 @@ def _training_stage(name: str) -> Stage:
         lambda night: train_model(night, name),
         ("training_sequences",),
         "training",
-        frozenset({"python", "torch"} if name == "sasrec" else {"python"}),
+        frozenset({"python", "torch"} if learns_by_gradient(name) else {"python"}),
         descriptions={f"trained_{name}": f"The model {name}: its checkpoints of both chains, and its training_runs."},
     )
 

@@ -18,6 +18,14 @@ _MODELS = {
 }
 
 
+_LEARN_BY_GRADIENT = frozenset({"gru4rec", "sasrec"})
+
+
+def learns_by_gradient(name: str) -> bool:
+    """Tell whether a model is trained by torch, without importing it."""
+    return name in _LEARN_BY_GRADIENT
+
+
 def names() -> tuple[str, ...]:
     """Return the names of all models, floors first."""
     return tuple(_MODELS)

@@ -15,19 +15,18 @@ from typing import Any, Final, Literal
 from models import checkpoint
 from models.recommender import FitReport, ModelConfig, NothingToLearn, Recommender, UnfitStart
 from models.sequences import Sequences
-from models.stages import StepRecord
 from pipelines.errors import InputError
 from pipelines.fitting import EVALUATION, SERVING, Fit, OnStep, fit_here, fit_in_processes
 from pipelines.night import Night
 from pipelines.store import Part, Write
 from pipelines.training_arrays import TrainingData
 from pipelines.training_data import Vocabulary, load_vocabulary, newest_day, training_arrays, vocabulary_hash_of
+from pipelines.training_progress import progress_told
 
 CHECKPOINTS: Final = "checkpoints"
 Chain = Literal["evaluation", "serving"]
 
 _log = logging.getLogger("nightly.training")
-SECONDS_BETWEEN_LINES: Final = 3.0
 
 
 def train_model(night: Night, name: str) -> list[Write]:
@@ -86,7 +85,8 @@ def _fit(
         start=_start(night, name, chain, data) if training.warm_start else None,
     )
     try:
-        fitted = _fit_from_start(fit, training.num_processes, _throttled(name))
+        with progress_told(name, chain, getattr(config, "num_epochs", 1)) as on_step:
+            fitted = _fit_from_start(fit, training.num_processes, on_step)
     except FloatingPointError as error:
         raise _broken_loss(night, name, error) from error
     shutil.rmtree(fit.folder, ignore_errors=True)
@@ -126,21 +126,6 @@ def _broken_loss(night: Night, name: str, error: FloatingPointError) -> InputErr
         allowed="a loss that is a number",
         fix=f"set training.settings.{name}.learning_rate lower; nothing of this model is published",
     )
-
-
-def _throttled(name: str) -> OnStep:
-    """Log a fit every few seconds."""
-    told = 0.0
-
-    def log(record: StepRecord) -> None:
-        nonlocal told
-        if record.seconds - told < SECONDS_BETWEEN_LINES or math.isnan(record.loss):
-            return
-        told = record.seconds
-        metric = "" if math.isnan(record.metric) else f", NDCG@10 {record.metric:.4f}"
-        _log.info("    %s: epoch %d, loss %.4f%s, %.0f s", name, record.epoch, record.loss, metric, record.seconds)
-
-    return log
 
 
 def _save(

@@ -1,7 +1,7 @@
 import duckdb
 
 from assets.presentation import column_schema, table_metadata
-from pipelines.contracts import ITEMS, QUARANTINE
+from pipelines.contracts import ITEMS, QUARANTINE, TRAINING_RUNS
 
 HOSTILE = "select '<script>alert(1)</script> | [x](javascript:1)\n# **head**' as reason, repeat('y', 500) as raw_row"
 
@@ -43,3 +43,33 @@ def test_a_picture_is_made_only_where_it_is_asked_for() -> None:
     with duckdb.connect() as con:
         for asked in (True, False):
             assert ("plot" in table_metadata(con, QUARANTINE, {"batch": batch}, with_plot=asked)) == asked
+
+
+def test_a_fit_is_shown_with_figures_that_can_be_drawn_over_the_nights() -> None:
+    rows = """
+        select date '2026-01-01' as as_of_date, 'sasrec' as model, 'fit' as stage, 'h' as checkpoint_hash, *
+        from (values
+            ('evaluation', 10, 1, 3.5, 0.25, 1.5), ('evaluation', 20, 2, 3.0, 0.125, 3.0),
+            ('serving', 10, 1, 3.25, null, 2.0)
+        ) t(chain, step, epoch, loss, validation_metric, seconds)
+    """
+    with duckdb.connect() as con:
+        metadata = table_metadata(con, TRAINING_RUNS, {"batch": rows}, with_plot=False)
+    assert {name: float(metadata[name]) for name in metadata if name not in ("dagster/row_count", "sample")} == {
+        "best_validation_ndcg_10": 0.25,
+        "serving_epochs": 1,
+        "serving_loss": 3.25,
+        "evaluation_seconds": 3,
+        "serving_seconds": 2,
+    }
+
+
+def test_a_model_without_a_loss_has_no_figure_of_one() -> None:
+    rows = """
+        select date '2026-01-01' as as_of_date, 'markov' as model, 'serving' as chain, 'fit' as stage, 1 as step,
+            1 as epoch, null::double as loss, null::double as validation_metric, 0.5 as seconds, 'h' as checkpoint_hash
+    """
+    with duckdb.connect() as con:
+        metadata = table_metadata(con, TRAINING_RUNS, {"batch": rows}, with_plot=False)
+    assert "serving_loss" not in metadata
+    assert metadata["serving_seconds"] == 0.5

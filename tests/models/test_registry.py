@@ -5,7 +5,7 @@ import pytest
 
 from models.markov import Markov, MarkovConfig
 from models.popular import PopularConfig
-from models.registry import build, model_class, names
+from models.registry import build, configure, learns_by_gradient, model_class, names
 
 
 @pytest.mark.parametrize("name", names())
@@ -33,6 +33,20 @@ def test_wrong_names_are_refused_with_the_nearest() -> None:
         build("markov", "smal", 5)
     with pytest.raises(ValueError, match="markov takes a MarkovConfig"):
         build("markov", PopularConfig(), 5)
+
+
+def test_the_models_that_learn_by_gradient_are_known_without_importing_them() -> None:
+    for name in names():
+        assert learns_by_gradient(name) is not model_class(name).capabilities.trains_without_gradient
+
+
+def test_a_preset_can_be_changed_in_some_settings() -> None:
+    config = configure("markov", "paper", {"num_steps": 2})
+    assert config == MarkovConfig(num_steps=2, query_decay=0.6)
+    with pytest.raises(ValueError, match="no setting 'num_step': did you mean 'num_steps'"):
+        configure("markov", "paper", {"num_step": 2})
+    with pytest.raises(ValueError, match="greater than 0"):
+        configure("markov", "paper", {"num_steps": 0})
 
 
 def test_listing_and_the_floors_load_no_torch() -> None:
