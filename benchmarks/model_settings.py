@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from models.recommender import ModelConfig
-from models.registry import model_class
+from models.registry import configure
 
 SETTINGS: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {}
 
 
 def settings_of(task: str, model: str) -> ModelConfig:
     """Return the configuration of a model on a data set."""
-    chosen = model_class(model)
-    return chosen.Config.model_validate(chosen.presets["small"].model_dump() | dict(SETTINGS.get((task, model), {})))
+    return configure(model, "small", SETTINGS.get((task, model), {}))

@@ -60,7 +60,7 @@ def test_every_bundle_twice_and_files_in_pieces_give_the_same_and_leave_nothing(
     assert tables(store) == history.rows
     published = tuple(part.path for table in [*history.rows, "checkpoints"] for part in store.parts(table))
     assert [path for path in files(store) - former if not path.startswith(published)] == []
-    assert list(store.scratch.iterdir()) == []
+    assert [path.name for path in store.scratch.iterdir()] == ["training_arrays"]  # for the next model of the night
 
 
 def files(store: Store) -> set[str]:
