@@ -1,5 +1,12 @@
-"""One cell of the model benchmark: a model fitted on a data set with a seed, and asked the test once."""
+"""One cell of the model benchmark: a model fitted on a data set with a seed, and asked the test once.
 
+    python -m benchmarks.model_cells DATA TASK MODEL SEED FILE
+
+It is a process of its own, so that its peak of resident memory is its own, too.
+"""
+
+import resource
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.model_settings import settings_of
-from benchmarks.protocols import Task
+from benchmarks.protocols import Task, load_task
 from models.list_metrics import coverage_at
 from models.metrics import case_metrics
 from models.recommender import Recommender
@@ -68,6 +75,7 @@ def measure(task: Task, model: str, seed: int) -> Cell:
         "epochs": float(getattr(report.chosen, "num_epochs", 1)),
         "validation_ndcg": max(metrics, default=float("nan")),
         "coverage": coverage_at(lists, task.allowed, max(cutoffs)),
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
     return Cell({metric: values[metric] for metric in task.metrics}, numbers)
 
@@ -93,3 +101,8 @@ def _rank_candidates(task: Task, model: Recommender, start: int) -> NDArray[np.i
     places[rows, ranked] = np.arange(ranked.shape[1])
     places[:, PADDING] = task.num_items
     return np.take_along_axis(candidates, np.argsort(places[rows, candidates], axis=1), axis=1)
+
+
+if __name__ == "__main__":
+    data, name, model, seed, file = sys.argv[1:]
+    measure(load_task(name, Path(data)), model, int(seed)).save(Path(file))

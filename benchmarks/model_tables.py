@@ -24,7 +24,7 @@ def headline(task: Task, cells: Cells) -> str:
     best = max(floors or cells, key=lambda name: _mean(cells[name], main))
     head = [
         "model", "seeds", *(f"{metric} ± sd" for metric in task.metrics), f"95 % of {main}", f"minus {best}",
-        "coverage", "epochs", "fit s", "lists/s",
+        "coverage", "epochs", "fit s", "lists/s", "peak MiB",
     ]  # fmt: skip
     rows = [_headline_row(task, name, some, cells[best], is_best=name == best) for name, some in cells.items()]
     return f"### {task.name}, {task.protocol}: {len(task.test.targets):,} cases\n\n" + _table(head, rows)
@@ -44,7 +44,7 @@ def _headline_row(task: Task, name: str, cells: Sequence[Cell], best: Sequence[C
     return [
         name, str(len(cells)), *(_with_spread(cells, metric) for metric in task.metrics), f"{low:.4f} to {high:.4f}",
         difference, f"{_number(cells, 'coverage'):.2f}", f"{_number(cells, 'epochs'):.0f}", f"{seconds:.1f}",
-        f"{rate:,.0f}",
+        f"{rate:,.0f}", f"{_number(cells, 'peak_mib'):,.0f}",
     ]  # fmt: skip
 
 

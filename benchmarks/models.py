@@ -7,15 +7,18 @@ it is measured, and is not measured again when the same command runs again.
 """
 
 import argparse
+import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
 from benchmarks.machine import command, machine
-from benchmarks.model_cells import Cell, measure
+from benchmarks.model_cells import Cell
 from benchmarks.model_tables import headline, slices
 from benchmarks.protocols import PROTOCOLS, Task, load_task
 from models.registry import model_class, names
 
+ROOT: Final = Path(__file__).parents[1]
 PACKAGES: Final = ("torch", "numpy", "scipy", "numba")
 
 
@@ -43,12 +46,14 @@ def _cells(task: Task, model: str, arguments: argparse.Namespace) -> list[Cell]:
     """The cells of a model, one for each seed that makes a difference."""
     draws = not model_class(model).capabilities.trains_without_gradient
     seeds = arguments.seeds if draws else arguments.seeds[:1]
-    return [_cell(task, model, seed, arguments.folder / f"{task.name}-{model}-{seed}.npz") for seed in seeds]
+    return [_cell(task, model, seed, arguments) for seed in seeds]
 
 
-def _cell(task: Task, model: str, seed: int, path: Path) -> Cell:
+def _cell(task: Task, model: str, seed: int, arguments: argparse.Namespace) -> Cell:
+    path = arguments.folder.resolve() / f"{task.name}-{model}-{seed}.npz"
     if not path.exists():
-        measure(task, model, seed).save(path)
+        job = [str(arguments.data.resolve()), task.name, model, str(seed), str(path)]
+        subprocess.run([sys.executable, "-m", "benchmarks.model_cells", *job], cwd=ROOT, check=True)
     return Cell.read(path)
 
 

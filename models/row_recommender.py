@@ -12,6 +12,7 @@ from models.sequences import Sequences
 from models.top_rows import top_rows
 
 CHUNK_SUBJECTS = 2048
+CHUNK_CELLS = 2**24  # subjects x k, 8 bytes each
 
 RowConfigT = TypeVar("RowConfigT", bound=ModelConfig)
 
@@ -39,8 +40,9 @@ class RowRecommender(Recommender[RowConfigT], Generic[RowConfigT]):
         items = np.empty((len(histories), k), np.int32)
         scores = np.empty((len(histories), k), np.float32)
         rest = self._rest()
-        for start in range(0, len(histories), CHUNK_SUBJECTS):
-            part = slice(start, start + CHUNK_SUBJECTS)
+        step = max(1, min(CHUNK_SUBJECTS, CHUNK_CELLS // k))
+        for start in range(0, len(histories), step):
+            part = slice(start, start + step)
             chunk = histories.cut(histories.offsets[:-1][part], histories.lengths[part])
             found = self.found(chunk.without_unknown())
             barred = chunk if exclude_seen else None

@@ -11,6 +11,7 @@ from models.sequences import Sequences
 from models.top_products import top_products
 
 CHUNK_SUBJECTS = 8192
+CHUNK_CELLS = 2**24  # subjects x k, 8 bytes each
 
 VectorConfigT = TypeVar("VectorConfigT", bound=ModelConfig)
 
@@ -33,8 +34,9 @@ class VectorRecommender(Recommender[VectorConfigT], Generic[VectorConfigT]):
         vectors = self.item_vectors()
         items = np.empty((len(histories), k), np.int32)
         scores = np.empty((len(histories), k), np.float32)
-        for start in range(0, len(histories), CHUNK_SUBJECTS):
-            part = slice(start, start + CHUNK_SUBJECTS)
+        step = max(1, min(CHUNK_SUBJECTS, CHUNK_CELLS // k))
+        for start in range(0, len(histories), step):
+            part = slice(start, start + step)
             chunk = histories.cut(histories.offsets[:-1][part], histories.lengths[part])
             barred = chunk if exclude_seen else None
             items[part], scores[part] = top_products(self.queries(chunk), vectors, k, allowed, barred)

@@ -76,10 +76,11 @@ def build_metrics(night: Night) -> list[Write]:
 
 
 def _set_exam(data: TrainingData, vocabulary: Vocabulary) -> Exam:
-    counts = np.bincount(data.train.items, minlength=vocabulary.num_items).astype(np.int64)
+    train = data.train
+    counts = np.bincount(train.items, minlength=vocabulary.num_items).astype(np.int64)
     kinds = {USERS: user_cases(data), SESSIONS: session_cases(data)}
     cases = tuple(_sliced(name, some, counts) for name, some in kinds.items() if len(some))
-    return Exam(cases, fit_fallback(data.train, vocabulary.num_items), counts, vocabulary)
+    return Exam(cases, fit_fallback(train, vocabulary.num_items), counts, vocabulary)
 
 
 def _sliced(kind: str, cases: Cases, counts: NDArray[np.int64]) -> Cases:
@@ -99,7 +100,8 @@ def user_cases(data: TrainingData) -> Cases:
     """Users with an event on night N: histories up to N-1, targets of N."""
     chosen = non_empty(data.test)
     chosen = chosen[data.is_user[chosen]]
-    histories = data.train.take(chosen).concat(data.validation.take(chosen))
+    num_known = data.train_lengths[chosen] + data.validation_lengths[chosen]
+    histories = data.everything.cut(data.everything.offsets[chosen], num_known)
     known = histories.lengths > 0
     slices = {USERS: np.ones(len(chosen), bool), "known_users": known, "new_users": ~known}
     return Cases(histories, distinct(data.test.take(chosen)), slices)

@@ -15,6 +15,7 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Any, Final, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 from safetensors.numpy import load_file, save_file
 
@@ -66,12 +67,11 @@ def fit_here(fit: Fit, on_step: OnStep) -> tuple[Recommender, FitReport]:
 
 def validation_part(data: TrainingData, *, exclude_seen: bool) -> Validation | None:
     """Subjects who were known before night N-1 and acted on it."""
-    cases = non_empty(data.validation)
-    cases = cases[data.train_lengths[cases] > 0]
+    cases = np.flatnonzero((data.train_lengths > 0) & (data.validation_lengths > 0))
     if not len(cases):
         return None
-    targets = distinct(data.validation.take(cases))
-    return Validation(data.train.take(cases), targets, exclude_seen=exclude_seen)
+    histories = data.everything.cut(data.everything.offsets[cases], data.train_lengths[cases])
+    return Validation(histories, distinct(data.validation.take(cases)), exclude_seen=exclude_seen)
 
 
 def fit_in_processes(fit: Fit, num_processes: int, on_step: OnStep) -> tuple[Recommender, FitReport]:

@@ -5,6 +5,7 @@ ranked, and the rows are streamed to Parquet. So memory does not grow with the r
 """
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,6 +31,8 @@ from pipelines.training import CHECKPOINTS, SERVING, load_model
 from pipelines.training_data import Vocabulary, history, load_vocabulary
 
 CHUNK_SUBJECTS: Final = 20_000
+
+_log = logging.getLogger("nightly.scoring")
 
 
 def subjects_sql(night: Night, sessions: str = "sessions") -> str:
@@ -186,8 +189,16 @@ def _relate(scorer: Scorer, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Ta
 
 
 def _rows(scorer: Scorer, table: str, lists: Lists, subjects: pa.Table, item_column: str) -> pa.Table:
-    """Lists as rows of a table: slots that nothing could fill are left out."""
+    """Lists as rows of a table: slots that nothing could fill are left out, and it is told whose they are."""
     row, slot = np.nonzero(lists.items)
+    short = np.flatnonzero((lists.items == 0).any(axis=1))
+    if len(short):
+        first = " ".join(str(subjects[name][int(short[0])].as_py()) for name in subjects.column_names)
+        _log.warning(
+            "    %s of %s by %s: %d of %d lists have fewer than %d items, for example that of %s with %d; %d are listed",
+            table, scorer.night.day, scorer.model.name, len(short), len(lists.items), lists.items.shape[1], first,
+            np.count_nonzero(lists.items[short[0]]), np.count_nonzero(scorer.vocabulary.is_listed),
+        )  # fmt: skip
     reasons = lists.reasons[row, slot]
     constants = {"as_of_date": scorer.night.day, "model": scorer.model.name, **scorer.versions}
     columns = {

@@ -253,6 +253,18 @@ def test_the_only_listed_item_has_no_related_items(tmp_path: Path) -> None:
     }
 
 
+def test_lists_that_cannot_be_full_are_told_with_whose_they_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    visits = [Visit("ann", 0, "abc"), Visit("bob", 1, "bca"), Visit("?x", 1, "ab")]
+    night = train(make_night(tmp_path, visits, 1, shop_settings("markov", k=5), unlisted="c"))
+    assert len(rows_of(build_recommendations, night)) == 2 * 3
+    assert (
+        f"recommendations of {day(1)} by markov: 3 of 3 lists have fewer than 5 items, "
+        "for example that of session x with 2; 2 are listed"
+    ) in caplog.text
+
+
 def test_a_night_without_an_active_subject_has_an_empty_table(tmp_path: Path) -> None:
     quiet = train(make_night(tmp_path, WALKS, 9, shop_settings(active_days=2)))
     (write,) = build_recommendations(quiet)
