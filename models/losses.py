@@ -15,14 +15,15 @@ from models.negatives import Negatives
 
 BLOCK_BYTES = {"cpu": 2**23}  # of scores at a time: what stays in a processor's cache
 GPU_BLOCK_BYTES = 2**28
+ALIGNMENT = 64  # tokens: few shapes of products, for each of which the libraries beneath keep code and memory
 LEAST = torch.finfo(torch.float32).tiny
 
 
 def full_softmax(hidden_TD: Tensor, table_VD: Tensor, targets_T: Tensor) -> Tensor:
     """Return -log softmax(hidden @ table.T)[target], never holding tokens x items.
 
-    A block of tokens is scored at a time, and its gradient is taken on the spot (it is softmax minus one-hot). A token
-    counts 87 at most, where its probability is less than float32 can hold. targets_T: int64 rows of the table.
+    A block of tokens is scored at a time, and its gradient is taken on the spot (it is softmax minus one-hot). Zero
+    vectors fill the last block; they change neither gradient. A token counts 87 at most, where its probability is less than float32 can hold. targets_T: int64 rows of the table.
     Gradients are computed even where none is asked for: use it to train.
     """
     kind = hidden_TD.device.type
@@ -36,33 +37,40 @@ class _FullSoftmax(torch.autograd.Function):
     def forward(ctx: Any, hidden_TD: Tensor, table_VD: Tensor, targets_T: Tensor, dtype: torch.dtype) -> Tensor:
         num_tokens, num_items = len(hidden_TD), len(table_VD)
         kind = hidden_TD.device.type
-        block_bytes = BLOCK_BYTES.get(kind, GPU_BLOCK_BYTES)
-        step = min(num_tokens, max(1, block_bytes // (dtype.itemsize * num_items)))
-        hidden, table, targets_T1 = hidden_TD.to(dtype), table_VD.to(dtype), targets_T[:, None]
+        step = _block_of_tokens(num_tokens, dtype.itemsize * num_items, kind)
+        padding = -num_tokens % ALIGNMENT
+        hidden = F.pad(hidden_TD.to(dtype), (0, 0, 0, padding))
+        targets_T1, table = F.pad(targets_T, (0, padding))[:, None], table_VD.to(dtype)
         scores, shares = hidden.new_empty(2, step, num_items)
         rows = torch.arange(step, device=hidden.device)
         grad_hidden = torch.empty_like(hidden)
         grad_table = torch.zeros_like(table_VD, dtype=torch.float32)
-        total = torch.zeros((), device=hidden.device)
+        log_shares = hidden.new_empty(len(hidden), dtype=torch.float32)
         with torch.autocast(kind, enabled=False):
-            for part_TD, part_T1, grad in zip(
-                hidden.split(step), targets_T1.split(step), grad_hidden.split(step), strict=True
+            for part_TD, part_T1, grad, log_share in zip(
+                hidden.split(step), targets_T1.split(step), grad_hidden.split(step), log_shares.split(step), strict=True
             ):
                 share = shares[: len(part_TD)]
                 torch.mm(part_TD, table.T, out=scores[: len(part_TD)])
                 torch.softmax(scores[: len(part_TD)], dim=1, out=share)
-                total -= share.gather(1, part_T1).float().clamp(LEAST).log().sum()
+                log_share.copy_(share.gather(1, part_T1)[:, 0]).clamp_(LEAST).log_()
                 share[rows[: len(part_TD)], part_T1[:, 0]] -= 1
                 torch.mm(share, table, out=grad)
                 grad_table += share.T @ part_TD
-        grads = grad_hidden.to(hidden_TD.dtype).div_(num_tokens), grad_table.to(table_VD.dtype).div_(num_tokens)
-        ctx.save_for_backward(*grads)
-        return total.to(hidden_TD.dtype) / num_tokens
+        grads = grad_hidden[:num_tokens].to(hidden_TD.dtype).div_(num_tokens), grad_table.to(table_VD.dtype)
+        ctx.save_for_backward(grads[0], grads[1].div_(num_tokens))
+        return -log_shares[:num_tokens].mean().to(hidden_TD.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         grad_hidden, grad_table = ctx.saved_tensors
         return grads[0] * grad_hidden, grads[0] * grad_table, None, None
+
+
+def _block_of_tokens(num_tokens: int, token_bytes: int, kind: str) -> int:
+    """Return how many tokens are scored at a time: a multiple of ALIGNMENT, all of them if that is less."""
+    most = max(1, BLOCK_BYTES.get(kind, GPU_BLOCK_BYTES) // (token_bytes * ALIGNMENT)) * ALIGNMENT
+    return min(num_tokens + -num_tokens % ALIGNMENT, most)
 
 
 def sampled_softmax(hidden_TD: Tensor, table_VD: Tensor, targets_T: Tensor, negatives: Negatives) -> Tensor:

@@ -10,7 +10,13 @@ from pipelines.training_data import load_training_data, training_arrays
 from tests.pipelines.small_sequences import lists_of
 from tests.pipelines.small_store import Visit, make_night, shop_settings
 
-VISITS = (Visit("ann", 0, "abc"), Visit("bob", 1, "ba"), Visit("ann", 2, "cc"), Visit("?x", 3, "ab"), Visit("ann", 3, "a"))
+VISITS = (
+    Visit("ann", 0, "abc"),
+    Visit("bob", 1, "ba"),
+    Visit("ann", 2, "cc"),
+    Visit("?x", 3, "ab"),
+    Visit("ann", 3, "a"),
+)
 
 
 def night_of(root: Path, **training: int) -> Night:
