@@ -195,7 +195,8 @@ def _rows(scorer: Scorer, table: str, lists: Lists, subjects: pa.Table, item_col
     if len(short):
         first = " ".join(str(subjects[name][int(short[0])].as_py()) for name in subjects.column_names)
         _log.warning(
-            "    %s of %s by %s: %d of %d lists have fewer than %d items, for example that of %s with %d; %d are listed",
+            "    %s of %s by %s: %d of %d lists have fewer than %d items, "
+            "for example that of %s with %d; %d are listed",
             table, scorer.night.day, scorer.model.name, len(short), len(lists.items), lists.items.shape[1], first,
             np.count_nonzero(lists.items[short[0]]), np.count_nonzero(scorer.vocabulary.is_listed),
         )  # fmt: skip
