@@ -23,7 +23,8 @@ def full_softmax(hidden_TD: Tensor, table_VD: Tensor, targets_T: Tensor) -> Tens
     """Return -log softmax(hidden @ table.T)[target], never holding tokens x items.
 
     A block of tokens is scored at a time, and its gradient is taken on the spot (it is softmax minus one-hot). Zero
-    vectors fill the last block; they change neither gradient. A token counts 87 at most, where its probability is less than float32 can hold. targets_T: int64 rows of the table.
+    vectors fill the last block; they change neither gradient. A token counts 87 at most, where its probability is less
+    than float32 can hold. targets_T: int64 rows of the table.
     Gradients are computed even where none is asked for: use it to train.
     """
     kind = hidden_TD.device.type

@@ -58,9 +58,10 @@ def test_an_interrupted_writing_leaves_nothing_that_is_taken_for_whole(
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(module, "_fill", fail)
-        training_arrays(night)
+        with pytest.raises(KeyboardInterrupt):
+            training_arrays(night)
     folder = training_arrays(night)
     assert lists_of(TrainingData.read(folder).test) == [[2, 3], [2], []]
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
