@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array, diags_array
 
-from models.metrics import ndcg_at, relevance
 from models.recommender import Capabilities, ModelConfig, Validation
 from models.registry import build, configure
 from models.row_recommender import RowRecommender
 from models.sequences import Sequences
 from models.stages import BestEpochs, Pass, Run, Stage
+from models.validation import validation_ndcg
 
 WEIGHTS = tuple(np.linspace(0, 1, 11).tolist())
 MAX_VALIDATION_CASES = 10_000
@@ -74,14 +74,9 @@ class Blend(RowRecommender[BlendConfig]):
 
     def _choose_weight(self, validation: Validation) -> None:
         """Take the weight with the best mean NDCG@10; of equal ones, the smallest."""
-        num_cases = min(len(validation.targets), MAX_VALIDATION_CASES)
-        cases = np.linspace(0, len(validation.targets) - 1, num_cases).astype(np.int64)
-        histories, targets = validation.histories.take(cases), validation.targets.take(cases)
-        allowed = np.ones(self.num_items, np.bool_)
         means = []
         for self._weight in WEIGHTS:
-            items, _ = self.rank(histories, 10, allowed, exclude_seen=validation.exclude_seen)
-            means.append(float(ndcg_at(relevance(items, targets), targets.lengths, 10).mean()))
+            means.append(validation_ndcg(self, validation, MAX_VALIDATION_CASES))
         self._weight = WEIGHTS[int(np.argmax(means))]
 
     def chosen(self, best_epochs: BestEpochs) -> BlendConfig:

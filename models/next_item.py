@@ -32,7 +32,8 @@ from models.recommender import NothingToLearn, UnfitStart, Validation
 from models.sequences import FIRST_ITEM, PADDING, Sequences
 from models.stages import Run, Stage
 from models.threads import one_thread_a_block
-from models.training import Training, TrainingConfig, seeded, validation_ndcg
+from models.training import Training, TrainingConfig, seeded
+from models.validation import validation_ndcg
 from models.vector_recommender import VectorRecommender
 
 BLOCK_SUBJECTS = 64  # histories encoded together: always as many, at widths of which each is a multiple of WIDTH,
@@ -107,13 +108,16 @@ class NextItem(VectorRecommender[NextItemConfigT], Generic[NextItemConfigT]):
         if start:
             _take_over(self._encoder, start)
         self._forward = torch.compile(self._encoder, dynamic=True) if self.config.compile else self._encoder
+        max_cases = self.config.max_validation_cases
         yield Training(
             "fit",
             self._encoder,
             self.config,
             epoch=partial(self._epoch, known),
             loss=partial(self._loss, self._sampler(known)),
-            evaluate=partial(validation_ndcg, self, validation) if validation else None,
+            evaluate=partial(validation_ndcg, self, validation, self.config.max_validation_cases)
+            if validation
+            else None,
         )
 
     def _epoch(self, known: Sequences, generator: np.random.Generator) -> WindowEpoch:

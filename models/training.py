@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, Self, TypeVar
+from typing import Generic, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -20,10 +20,9 @@ from torch import Tensor, nn
 
 from models.breakdown import keep_evidence
 from models.device import DeviceName, Precision, choose_device, choose_precision
-from models.metrics import ndcg_at, relevance
 from models.parallel import from_first, num_processes, rank, sum_gradients, summed
 from models.progress import Position, read_progress, save_progress
-from models.recommender import ModelConfig, Recommender, Validation
+from models.recommender import ModelConfig
 from models.stages import BestEpochs, Run, StageReport, StepRecord
 
 RECORD_STEPS = 50
@@ -266,13 +265,3 @@ def seeded(run: Run) -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(run.seed)
         yield
-
-
-def validation_ndcg(model: Recommender[Any], validation: Validation) -> float:
-    """Return the mean NDCG@10 over (a selection of) the validation cases, every item of the vocabulary allowed."""
-    num_cases = min(len(validation.targets), model.config.max_validation_cases)
-    cases = np.linspace(0, len(validation.targets) - 1, num_cases).astype(np.int64)
-    histories, targets = validation.histories.take(cases), validation.targets.take(cases)
-    allowed = np.ones(model.num_items, np.bool_)
-    items, _ = model.rank(histories, 10, allowed, exclude_seen=validation.exclude_seen)
-    return float(ndcg_at(relevance(items, targets), targets.lengths, 10).mean())

@@ -44,14 +44,14 @@ def train_model(night: Night, name: str) -> list[Write]:
     config = night.settings.training.config_of(name)
     rows: list[dict[str, Any]] = []
     try:
-        model, report = _fit(night, name, config, EVALUATION, vocabulary, data)
+        model, report = _fit(night, name, config, EVALUATION, vocabulary, arrays)
     except NothingToLearn as error:
         _log.warning("%s is not evaluated, for want of events before the last two days: %s", name, error)
     else:
         rows += _save(night, folder / EVALUATION, model, report, vocabulary, data.train)
         config = report.chosen
     try:
-        model, report = _fit(night, name, config, SERVING, vocabulary, data)
+        model, report = _fit(night, name, config, SERVING, vocabulary, arrays)
     except NothingToLearn as error:
         raise _nothing_to_learn(night, name, error) from error
     rows += _save(night, folder / SERVING, model, report, vocabulary, data.everything)
@@ -69,12 +69,12 @@ def _nothing_to_learn(night: Night, name: str, value: object) -> InputError:
 
 
 def _fit(
-    night: Night, name: str, config: ModelConfig, chain: Chain, vocabulary: Vocabulary, data: TrainingData
+    night: Night, name: str, config: ModelConfig, chain: Chain, vocabulary: Vocabulary, arrays: Path
 ) -> tuple[Recommender, FitReport]:
     """Fit one chain, from the weights of the night before if so set; an interrupted fit of the same goes on."""
     training = night.settings.training
     fit = Fit(
-        arrays=training_arrays(night),
+        arrays=arrays,
         model=name,
         config=config.model_dump(mode="json"),
         num_items=vocabulary.num_items,
@@ -82,7 +82,7 @@ def _fit(
         chain=chain,
         exclude_seen=night.settings.recommendations.exclude_seen,
         folder=night.store.scratch / "training" / name / chain,
-        start=_start(night, name, chain, data) if training.warm_start else None,
+        start=_start(night, name, chain, TrainingData.read(arrays)) if training.warm_start else None,
     )
     try:
         with progress_told(name, chain, getattr(config, "num_epochs", 1)) as on_step:

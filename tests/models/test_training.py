@@ -16,12 +16,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models import training
-from models.recommender import Validation
-from models.sequences import Sequences
 from models.stages import Run, StepRecord
-from models.training import Training, TrainingConfig, seeded, validation_ndcg
-
-Make = Callable[..., Sequences]
+from models.training import Training, TrainingConfig, seeded
 
 
 @dataclass(frozen=True)
@@ -232,22 +228,3 @@ def test_seeded_blocks_repeat_and_leave_the_callers_numbers_alone() -> None:
             draws.append(torch.rand(2))
     assert torch.equal(draws[0], draws[1])
     assert torch.equal(torch.rand(3), expected)
-
-
-def test_validation_takes_the_mean_over_an_even_selection(sequences: Make) -> None:
-    class Fixed:
-        """Always answers 2, 3, 4."""
-
-        num_items = 6
-        config = TrainingConfig(max_validation_cases=2)
-        asked = 0
-
-        def rank(self, histories: Sequences, k: int, allowed: np.ndarray, *, exclude_seen: bool) -> tuple:
-            assert exclude_seen
-            self.asked = len(histories)
-            return np.tile(np.array([2, 3, 4], np.int32), (len(histories), 1)), None
-
-    model = Fixed()
-    validation = Validation(sequences([5], [5], [5]), sequences([2], [4], [3]), exclude_seen=True)
-    assert validation_ndcg(model, validation) == pytest.approx((1 + 1 / math.log2(3)) / 2)  # type: ignore[arg-type]
-    assert model.asked == 2
