@@ -115,9 +115,7 @@ class NextItem(VectorRecommender[NextItemConfigT], Generic[NextItemConfigT]):
             self.config,
             epoch=partial(self._epoch, known),
             loss=partial(self._loss, self._sampler(known)),
-            evaluate=partial(validation_ndcg, self, validation, self.config.max_validation_cases)
-            if validation
-            else None,
+            evaluate=partial(validation_ndcg, self, validation, max_cases) if validation else None,
         )
 
     def _epoch(self, known: Sequences, generator: np.random.Generator) -> WindowEpoch:
