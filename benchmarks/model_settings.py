@@ -9,7 +9,21 @@ from typing import Any, Final
 from models.recommender import ModelConfig
 from models.registry import configure
 
-SETTINGS: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {}
+SETTINGS: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
+    ("movielens_1m", "blend"): {
+        "first": {"model": "markov", "settings": {"num_steps": 3, "query_decay": 0.6}},
+        "second": {"model": "session_knn", "settings": {"query_events": 5}},
+    },
+    ("movielens_1m", "sasrec"): {
+        "num_epochs": 60,
+        "patience": 12,
+        "schedule": "cosine",
+        "warmup_steps": 200,
+        "learning_rate": 0.002,
+    },
+    ("amazon_beauty", "gru4rec"): {"num_epochs": 40, "patience": 5, "dropout": 0.5},
+    ("amazon_beauty", "sasrec"): {"num_epochs": 40, "patience": 5, "dropout": 0.5, "weight_decay": 0.1},
+}
 
 
 def settings_of(task: str, model: str) -> ModelConfig:
