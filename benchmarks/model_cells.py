@@ -5,7 +5,6 @@
 It is a process of its own, so that its peak of resident memory is its own, too.
 """
 
-import resource
 import sys
 import time
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.memory import peak_mib
 from benchmarks.model_settings import settings_of
 from benchmarks.protocols import Task, load_task
 from models.list_metrics import coverage_at
@@ -75,7 +75,7 @@ def measure(task: Task, model: str, seed: int) -> Cell:
         "epochs": float(getattr(report.chosen, "num_epochs", 1)),
         "validation_ndcg": max(metrics, default=float("nan")),
         "coverage": coverage_at(lists, task.allowed, max(cutoffs)),
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": peak_mib(),
     }
     return Cell({metric: values[metric] for metric in task.metrics}, numbers)
 

@@ -4,13 +4,14 @@ So nothing is imported here but what both environments have.
 """
 
 import json
-import resource
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+
+from benchmarks.memory import peak_mib
 
 PARTS: Final = ("validation", "test")
 LIST_LENGTH: Final = 10  # of the lists after every epoch
@@ -67,11 +68,6 @@ def read_epochs(folder: Path) -> list[dict[str, Any]]:
 def lists_path(folder: Path, part: str, epoch: int) -> Path:
     """The file of the lists after an epoch."""
     return folder / f"{part}-{epoch:03}.npy"
-
-
-def peak_mib() -> float:
-    """Return the largest resident memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _epochs(folder: Path) -> Path:

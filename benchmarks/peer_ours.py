@@ -14,7 +14,8 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from benchmarks.peer_job import LIST_LENGTH, NUM_RUNS, PARTS, RECOMMENDED, PeerJob, peak_mib
+from benchmarks.memory import peak_mib
+from benchmarks.peer_job import LIST_LENGTH, NUM_RUNS, PARTS, RECOMMENDED, PeerJob
 from benchmarks.peer_split import read_histories
 from models.recommender import Validation
 from models.sasrec import SasRec, SasRecConfig

@@ -23,7 +23,8 @@ from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models import SASRecModel
 
-from benchmarks.peer_job import LIST_LENGTH, NUM_RUNS, PARTS, RECOMMENDED, PeerJob, peak_mib
+from benchmarks.memory import peak_mib
+from benchmarks.peer_job import LIST_LENGTH, NUM_RUNS, PARTS, RECOMMENDED, PeerJob
 
 PACKAGES: Final = ("rectools", "torch", "pytorch-lightning", "numpy", "pandas")
 TRAINER_PRECISIONS: Final = {"float32": "32-true", "bfloat16": "bf16-mixed"}

@@ -6,7 +6,6 @@ A day of the sample shop has a million events. Its store is built once in the fo
 """
 
 import argparse
-import resource
 import shutil
 import time
 from dataclasses import replace
@@ -18,6 +17,7 @@ import numpy as np
 from benchmarks.data import SHOP
 from benchmarks.data_shop import Workload
 from benchmarks.machine import command, machine
+from benchmarks.memory import peak_mib
 from models.batches import batches_by_length, training_windows
 from pipelines.night import Night
 from pipelines.training_data import load_training_data
@@ -59,7 +59,7 @@ def measure(night: Night) -> str:
 
 
 def _line(what: str, seconds: float) -> str:
-    return f"| {what} | {seconds:.2f} | {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} |"
+    return f"| {what} | {seconds:.2f} | {peak_mib():,.0f} |"
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from models.chunks import Ranked, rank_in_chunks
 from models.recommender import ModelConfig, Recommender
 from models.sequences import Sequences
 from models.top_rows import top_rows
 
 CHUNK_SUBJECTS = 2048
-CHUNK_CELLS = 2**24  # subjects x k, 8 bytes each
 
 RowConfigT = TypeVar("RowConfigT", bound=ModelConfig)
 
@@ -33,21 +33,15 @@ class RowRecommender(Recommender[RowConfigT], Generic[RowConfigT]):
         A row must not depend on the other histories. Unknown items are not among them.
         """
 
-    def rank(
-        self, histories: Sequences, k: int, allowed: NDArray[np.bool_], *, exclude_seen: bool
-    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    def rank(self, histories: Sequences, k: int, allowed: NDArray[np.bool_], *, exclude_seen: bool) -> Ranked:
         """Rank what is found, then the rest, a chunk of histories at a time."""
-        items = np.empty((len(histories), k), np.int32)
-        scores = np.empty((len(histories), k), np.float32)
         rest = self._rest()
-        step = max(1, min(CHUNK_SUBJECTS, CHUNK_CELLS // k))
-        for start in range(0, len(histories), step):
-            part = slice(start, start + step)
-            chunk = histories.cut(histories.offsets[:-1][part], histories.lengths[part])
+
+        def rank_chunk(chunk: Sequences) -> Ranked:
             found = self.found(chunk.without_unknown())
-            barred = chunk if exclude_seen else None
-            items[part], scores[part] = top_rows(found, self.order, rest, k, allowed, barred)
-        return items, scores
+            return top_rows(found, self.order, rest, k, allowed, chunk if exclude_seen else None)
+
+        return rank_in_chunks(histories, k, CHUNK_SUBJECTS, rank_chunk)
 
     def _rest(self) -> NDArray[np.float32]:
         """Return the score of every item that is not found, float32[num_items]."""

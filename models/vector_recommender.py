@@ -6,12 +6,12 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from models.chunks import Ranked, rank_in_chunks
 from models.recommender import ModelConfig, Recommender
 from models.sequences import Sequences
 from models.top_products import top_products
 
 CHUNK_SUBJECTS = 8192
-CHUNK_CELLS = 2**24  # subjects x k, 8 bytes each
 
 VectorConfigT = TypeVar("VectorConfigT", bound=ModelConfig)
 
@@ -27,17 +27,11 @@ class VectorRecommender(Recommender[VectorConfigT], Generic[VectorConfigT]):
     def item_vectors(self) -> NDArray[np.float32]:
         """Return the vector of every item, float32[num_items, D]; those of the special numbers are not looked at."""
 
-    def rank(
-        self, histories: Sequences, k: int, allowed: NDArray[np.bool_], *, exclude_seen: bool
-    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    def rank(self, histories: Sequences, k: int, allowed: NDArray[np.bool_], *, exclude_seen: bool) -> Ranked:
         """Rank by product, a chunk of histories at a time."""
         vectors = self.item_vectors()
-        items = np.empty((len(histories), k), np.int32)
-        scores = np.empty((len(histories), k), np.float32)
-        step = max(1, min(CHUNK_SUBJECTS, CHUNK_CELLS // k))
-        for start in range(0, len(histories), step):
-            part = slice(start, start + step)
-            chunk = histories.cut(histories.offsets[:-1][part], histories.lengths[part])
-            barred = chunk if exclude_seen else None
-            items[part], scores[part] = top_products(self.queries(chunk), vectors, k, allowed, barred)
-        return items, scores
+
+        def rank_chunk(chunk: Sequences) -> Ranked:
+            return top_products(self.queries(chunk), vectors, k, allowed, chunk if exclude_seen else None)
+
+        return rank_in_chunks(histories, k, CHUNK_SUBJECTS, rank_chunk)
