@@ -1,9 +1,9 @@
-"""Kinds of cases that are reported apart: by how often the target was seen in training, and by the history's length.
+"""Kinds of cases that are reported apart: by training events of the target, its category, and the history's length.
 
 A mean over all cases hides on whom a model does well: most targets are frequent items, and most lists short.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -36,6 +36,29 @@ def target_slices(targets: Sequences, counts: NDArray[np.int64]) -> dict[str, ND
     num_events = np.where(targets.items >= FIRST_ITEM, counts[targets.items], 0)
     rarest = np.minimum.reduceat(num_events, targets.offsets[:-1]) if len(targets) else num_events
     return _within(rarest, TARGET_EVENTS)
+
+
+def category_slices(
+    targets: Sequences, category: NDArray[np.int64], names: Sequence[str], most: int
+) -> dict[str, NDArray[np.bool_]]:
+    """Return the cases with a target in a category, bool[C] by ``category_`` and its name, for those of most cases.
+
+    category: int64[num_items], the place of an item's category in names, or -1 without one. most: categories to return,
+    in the order of their cases; of equal ones, that of names.
+
+    >>> targets = Sequences(np.array([2, 3, 4], np.int32), np.zeros(3, np.int64), np.array([0, 2, 3]))
+    >>> category_slices(targets, np.array([-1, -1, 0, 1, 1]), ["hat", "shoe"], most=1)
+    {'category_shoe': array([ True,  True])}
+    """
+    found = np.where(targets.items >= FIRST_ITEM, category[targets.items], -1)
+    rows, kinds = targets.rows[found >= 0], found[found >= 0]
+    pairs = np.unique(np.column_stack([rows, kinds]), axis=0)
+    num_cases = np.bincount(pairs[:, 1], minlength=len(names))
+    slices = {}
+    for kind in np.argsort(-num_cases, kind="stable")[:most].tolist():
+        if num_cases[kind]:
+            slices[f"category_{names[kind]}"] = np.isin(np.arange(len(targets)), pairs[pairs[:, 1] == kind, 0])
+    return slices
 
 
 def history_slices(histories: Sequences) -> dict[str, NDArray[np.bool_]]:

@@ -2,8 +2,9 @@
 
 Cases are the users who acted on N, with their history up to N-1, and the anonymous sessions of N, whose first half
 asks for the second. A user without history is a case too, and gets the fallback, as when serving. Both kinds are also
-sliced by the training events of the target, of several the rarest, and by the events of the history (see
-``models.slices``). A metric that cannot be measured on a slice has no row there.
+sliced by the training events of the target, of several the rarest, by its first category, for the categories of most
+cases, and by the events of the history (see ``models.slices``). A metric that cannot be measured on a slice has no row
+there.
 """
 
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from models.list_metrics import coverage_at, diversity_at, gini_at, novelty_at, 
 from models.metrics import bootstrap_interval, case_metrics
 from models.recommender import Recommender
 from models.sequences import Sequences
-from models.slices import history_slices, target_slices
+from models.slices import category_slices, history_slices, target_slices
 from pipelines.night import Night
 from pipelines.ranking import fit_fallback, rank
 from pipelines.store import Write
@@ -36,6 +37,7 @@ PROTOCOL: Final = "next_night"
 CUTOFFS: Final = (5, 10, 20)
 USERS: Final = "users"
 SESSIONS: Final = "anonymous_sessions"
+MOST_CATEGORIES: Final = 10
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,14 @@ def _set_exam(data: TrainingData, vocabulary: Vocabulary) -> Exam:
     train = data.train
     counts = np.bincount(train.items, minlength=vocabulary.num_items).astype(np.int64)
     kinds = {USERS: user_cases(data), SESSIONS: session_cases(data)}
-    cases = tuple(_sliced(name, some, counts) for name, some in kinds.items() if len(some))
+    cases = tuple(_sliced(name, some, counts, vocabulary) for name, some in kinds.items() if len(some))
     return Exam(cases, fit_fallback(train, vocabulary.num_items), counts, vocabulary)
 
 
-def _sliced(kind: str, cases: Cases, counts: NDArray[np.int64]) -> Cases:
+def _sliced(kind: str, cases: Cases, counts: NDArray[np.int64], vocabulary: Vocabulary) -> Cases:
+    departments = vocabulary.departments, vocabulary.department_names
     finer = target_slices(cases.targets, counts) | history_slices(cases.histories)
+    finer |= category_slices(cases.targets, *departments, MOST_CATEGORIES)
     return replace(cases, slices=cases.slices | {f"{kind}_{name}": mask for name, mask in finer.items()})
 
 

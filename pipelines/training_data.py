@@ -25,11 +25,14 @@ class Vocabulary:
     """The items as models see them: ``item_ids[n]`` is the id of number n, ``is_listed[n]`` whether it may be shown.
 
     ``categories`` int64[num_items] are equal for items of one category path, and -1 for an item without.
+    ``departments`` int64[num_items] are the places of the first category of each path in ``department_names``, or -1.
     """
 
     item_ids: pa.Array
     is_listed: NDArray[np.bool_]
     categories: NDArray[np.int64]
+    departments: NDArray[np.int64]
+    department_names: tuple[str, ...]
     content_hash: str
 
     @property
@@ -49,15 +52,21 @@ def load_vocabulary(night: Night) -> Vocabulary:
         rows = con.sql(f"""
             with numbered as (from metadata_vocabulary where field = 'item')
             select coalesce(token, '') as item_id, coalesce(is_listed, false) as is_listed,
-                case when len(category) > 0 then dense_rank() over (order by category) else -1 end as category
+                case when len(category) > 0 then dense_rank() over (order by category) else -1 end as category,
+                category[1] as department
             from (select unnest(range((select coalesce(max(number), {FIRST_NUMBER - 1}) + 1 from numbered))) as number)
                 left join numbered using (number) left join items on items.item_id = token
             order by number
         """).to_arrow_table()
         content_hash = vocabulary_hash(con)
-    categories = rows["category"].to_numpy().astype(np.int64)
+    departments = one_chunk(rows["department"].cast(pa.string())).dictionary_encode()
     return Vocabulary(
-        one_chunk(rows["item_id"].cast(pa.string())), rows["is_listed"].to_numpy(), categories, content_hash
+        item_ids=one_chunk(rows["item_id"].cast(pa.string())),
+        is_listed=rows["is_listed"].to_numpy(),
+        categories=rows["category"].to_numpy().astype(np.int64),
+        departments=departments.indices.fill_null(-1).to_numpy().astype(np.int64),
+        department_names=tuple(departments.dictionary.to_pylist()),
+        content_hash=content_hash,
     )
 
 

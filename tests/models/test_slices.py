@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from models import slices
 from models.sequences import Sequences
-from models.slices import history_slices, target_slices
+from models.slices import category_slices, history_slices, target_slices
 
 Make = Callable[..., Sequences]
 COUNTS = np.array([9, 9, 0, 1, 10, 11, 50, 51])
@@ -20,7 +20,7 @@ def names_of(found: dict[str, np.ndarray], num_cases: int) -> list[list[str]]:
 
 def test_doctests_hold() -> None:
     result = doctest.testmod(slices)
-    assert result.attempted >= 3
+    assert result.attempted >= 5
     assert result.failed == 0
 
 
@@ -49,3 +49,23 @@ def test_a_history_is_sliced_by_its_events(sequences: Make) -> None:
 def test_each_case_with_a_history_is_in_one_slice_of_each_kind(sequences: Make, rows: list[list[int]]) -> None:
     for found in (target_slices(sequences(*rows), COUNTS), history_slices(sequences(*rows))):
         assert np.sum(list(found.values()), axis=0).tolist() == [1] * len(rows)
+
+
+def test_categories_of_most_cases_come_first_and_those_of_none_are_left_out(sequences: Make) -> None:
+    """Items 2 and 3 are hats, 4 and 5 shoes, 6 a bag, 7 has no category; nobody wants a coat."""
+    category = np.array([0, 0, 0, 0, 1, 1, 3, -1])
+    names = ["hat", "shoe", "coat", "bag"]
+    targets = sequences([2, 3], [4], [5, 2, 7], [6], [7], [0], [1])
+    found = category_slices(targets, category, names, 4)
+    assert list(found) == ["category_hat", "category_shoe", "category_bag"]
+    assert [np.flatnonzero(chosen).tolist() for chosen in found.values()] == [[0, 2], [1, 2], [3]]
+    assert list(category_slices(targets, category, names, 1)) == ["category_hat"]
+    assert category_slices(targets, np.full(8, -1), [], 4) == {}
+
+
+@given(st.lists(ITEMS, max_size=6))
+def test_a_case_is_in_the_category_of_each_of_its_targets(sequences: Make, rows: list[list[int]]) -> None:
+    found = category_slices(sequences(*rows), np.arange(8) % 3, ["a", "b", "c"], 3)
+    for kind, name in enumerate("abc"):
+        expected = [any(item >= 2 and item % 3 == kind for item in row) for row in rows]
+        assert found.get(f"category_{name}", np.zeros(len(rows), bool)).tolist() == expected

@@ -301,6 +301,16 @@ def test_list_metrics_are_those_counted_by_hand(tmp_path: Path) -> None:
     assert found["popularity_lift@5"] == pytest.approx(0.0)  # bob had a, b and c, which are the three of the list
 
 
+def test_categories_are_told_apart_by_the_first_of_their_path(tmp_path: Path) -> None:
+    categories = {"a": "x>y", "b": "o'z\"; drop>y", "c": "x>z"}
+    visits = (Visit("ann", 0, "aab"), Visit("bob", 1, "c"), Visit("ann", 3, "bc"), Visit("bob", 3, "a"))
+    night = trained(tmp_path, visits, 3, "popular", items="abc", categories=categories)
+    found = {name: rows for name, rows in measured(night)["popular"].items() if "category" in name}
+    assert {name: int(rows["hit@5"]["num_cases"]) for name, rows in found.items()} == {
+        "users_category_x": 2, "users_category_o'z\"; drop": 1,
+    }  # fmt: skip
+
+
 def test_the_popularity_lift_is_over_the_histories_of_the_slice(counted: dict[str, dict[str, Row]]) -> None:
     found = values(counted["anonymous_sessions"])  # shown a to e (7, 3, 1, 0, 0) or a to f, after d (0) and b (3)
     assert found["popularity_lift@5"] == pytest.approx((11 / 5) / (3 / 2) - 1)

@@ -231,11 +231,14 @@ def test_items_of_one_category_path_have_one_number(tmp_path: Path) -> None:
     paths = {"a": ["x", "y"], "b": ["x"], "c": [], "d": ["x", "y"], "e": ["x y"], "no number": ["z"]}
     items = tuple(item_row(name, *path, is_listed=True) for name, path in paths.items())
     rows = [vocabulary_row(number, name) for number, name in enumerate("abcdef", start=2)]
-    found = load_vocabulary(vocabulary_night(tmp_path, rows, items)).categories
+    vocabulary = load_vocabulary(vocabulary_night(tmp_path, rows, items))
+    found = vocabulary.categories
     assert found.dtype == np.int64
     assert [number == -1 for number in found] == [True, True, False, False, True, False, False, True]
     assert found[2] == found[5]
     assert len({found[2], found[3], found[6]}) == 3
+    names = [vocabulary.department_names[place] if place >= 0 else "" for place in vocabulary.departments]
+    assert names == ["", "", "x", "x", "", "x", "x y", ""]
 
 
 def test_an_empty_vocabulary_holds_the_special_numbers_alone(tmp_path: Path) -> None:
