@@ -142,7 +142,7 @@ def _run(settings: Settings, plan: Plan) -> int:
         succeeded = run_plan(settings, plan, instance)
     if not succeeded:
         served = (settings.work_folder / FILE_NAME).exists()
-        before = "every query still shows the night before it" if served else "there is no complete night yet"
+        before = "every query still shows what was published before" if served else "there is no complete night yet"
         print(f"\nThat night is not served: {before}.", file=sys.stderr)
         return 1
     _summarise(settings, time.perf_counter() - began)

@@ -6,11 +6,11 @@ history. The weight is chosen on the validation part, where there is one.
 
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from scipy.sparse import csr_array, diags_array
 
 from models.recommender import Capabilities, ModelConfig, Validation
@@ -30,6 +30,15 @@ class Part(ModelConfig):
     model: Literal["markov", "itemknn", "session_knn"]
     settings: Mapping[str, Any] = {}
 
+    @model_validator(mode="after")
+    def _known_settings(self) -> Self:
+        self.configure()
+        return self
+
+    def configure(self) -> ModelConfig:
+        """Return the configuration of the model."""
+        return configure(self.model, "small", self.settings)
+
 
 class BlendConfig(ModelConfig):
     """The two models and the weight of the second; the first has the rest.
@@ -41,6 +50,12 @@ class BlendConfig(ModelConfig):
     second: Part = Part(model="session_knn")
     weight: float = Field(default=0.8, ge=0, le=1)
     choose_weight: bool = True
+
+    @model_validator(mode="after")
+    def _two_models(self) -> Self:
+        if (self.first.model, self.first.configure()) == (self.second.model, self.second.configure()):
+            raise ValueError(f"first and second are the same {self.first.model}: name two models, or two settings")
+        return self
 
 
 class Blend(RowRecommender[BlendConfig]):
@@ -105,7 +120,7 @@ class Blend(RowRecommender[BlendConfig]):
 
 
 def _build(part: Part, num_items: int) -> RowRecommender[Any]:
-    built = build(part.model, configure(part.model, "small", part.settings), num_items)
+    built = build(part.model, part.configure(), num_items)
     assert isinstance(built, RowRecommender)
     return built
 

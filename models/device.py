@@ -1,20 +1,23 @@
-"""Where a network is trained and asked: the processor or a GPU, and in which arithmetic."""
+"""Where a network is trained, the processor or a GPU, and in which arithmetic. Lists are made on the processor."""
 
 from typing import Literal
 
 import torch
+
+from models.recommender import MissingDevice
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def choose_device(name: DeviceName) -> torch.device:
-    """Return the device of a name, "auto" a GPU where there is one; ValueError for one that is not there."""
+    """Return the device of a name, "auto" a GPU where there is one; MissingDevice for one that is not."""
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(device for device in ("cuda", "mps", "cpu") if present[device]))
     if not present[name]:
-        raise ValueError(f"device is {name!r}, which this machine lacks; present: {[d for d in present if present[d]]}")
+        here = ", ".join(device for device in present if present[device])
+        raise MissingDevice(f"device is {name!r}, which this machine lacks; it has {here}")
     return torch.device(name)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
-from pydantic import PositiveInt
+from pydantic import Field
 from torch import Tensor, nn
 
 from models.dropout import Dropout
@@ -22,8 +22,8 @@ from models.recommender import Capabilities, ModelConfig
 class Gru4RecConfig(NextItemConfig):
     """Width of the recurrent state and number of layers, beside the rest of a network's size and training."""
 
-    hidden_dim: PositiveInt = 128
-    num_layers: PositiveInt = 1
+    hidden_dim: int = Field(default=128, ge=1, le=4096)
+    num_layers: int = Field(default=1, ge=1, le=64)
 
 
 class Network(Encoder):

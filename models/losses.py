@@ -60,7 +60,7 @@ class _FullSoftmax(torch.autograd.Function):
                 grad_table += share.T @ part_TD
         grads = grad_hidden[:num_tokens].to(hidden_TD.dtype).div_(num_tokens), grad_table.to(table_VD.dtype)
         ctx.save_for_backward(grads[0], grads[1].div_(num_tokens))
-        return -log_shares[:num_tokens].mean().to(hidden_TD.dtype)
+        return -log_shares[:num_tokens].mean()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
@@ -101,9 +101,10 @@ def generalised_binary_cross_entropy(
     """Return the gBCE of Petrov & Macdonald (arXiv 2308.07192): less overconfident than BCE.
 
     The target's probability is raised to a power between 1 (calibration 0: BCE with K negatives a target) and the
-    share of items that are drawn (calibration 1: trained scores are as if no item were left out).
+    share of items that are drawn (calibration 1: trained scores are as if no item were left out). With as many draws as
+    items none is left out, and the power is 1.
     """
-    sampled = len(negatives.numbers) / (len(table_VD) - 1)
+    sampled = min(1.0, len(negatives.numbers) / max(1, len(table_VD) - 1))
     power = sampled * (calibration * (1 - 1 / sampled) + 1 / sampled)
     positive_T, negative_TK = _scores(hidden_TD, table_VD, targets_T, negatives)
     terms_T = power * F.softplus(-positive_T) + F.softplus(negative_TK).sum(dim=1)

@@ -24,7 +24,7 @@ class MarkovConfig(ItemToItemConfig):
 
     query_events: PositiveInt = 10
     query_decay: float = Field(default=0.7, gt=0, le=1)
-    num_steps: PositiveInt = 1
+    num_steps: int = Field(default=1, ge=1, le=100)
     step_decay: float = Field(default=0.6, gt=0, le=1)
 
 

@@ -17,7 +17,7 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor, nn
 
 from models.batches import Indices, Windows, batches_by_length, training_windows
@@ -48,11 +48,11 @@ class NextItemConfig(TrainingConfig):
     calibration: of gbce, between 0 and 1.
     """
 
-    dim: PositiveInt = 64
-    length: PositiveInt = 50
+    dim: int = Field(default=64, ge=1, le=4096)
+    length: int = Field(default=50, ge=1, le=4096)
     dropout: float = Field(default=0.2, ge=0, lt=1)
     loss: Literal["softmax", "sampled_softmax", "bce", "gbce"] = "softmax"
-    num_negatives: PositiveInt = 256
+    num_negatives: int = Field(default=256, ge=1, le=100_000)
     negatives: Drawing = "uniform"
     calibration: float = Field(default=0.75, ge=0, le=1)
 
@@ -201,10 +201,12 @@ class NextItem(VectorRecommender[NextItemConfigT], Generic[NextItemConfigT]):
 def _take_over(encoder: Encoder, start: Mapping[str, NDArray[Any]]) -> None:
     """Copy the weights of an earlier night; items that it did not know keep their random ones."""
     own = encoder.state_dict()
+    if own.keys() != start.keys():
+        names = ", ".join(sorted(own.keys() ^ start.keys()))
+        raise UnfitStart(f"cannot start from these weights: {names} is in one of the networks only")
     for name, weight in own.items():
-        given = start.get(name)
-        grown = name == "items.weight" and given is not None and len(given) <= len(weight)
-        if given is None or given.shape[1:] != weight.shape[1:] or (len(given) != len(weight) and not grown):
-            shape = None if given is None else given.shape
-            raise UnfitStart(f"cannot start from these weights: {name} is {shape}, here {tuple(weight.shape)}")
+        given = start[name]
+        grown = name == "items.weight" and len(given) <= len(weight)
+        if given.shape[1:] != weight.shape[1:] or (len(given) != len(weight) and not grown):
+            raise UnfitStart(f"cannot start from these weights: {name} is {given.shape}, here {tuple(weight.shape)}")
         weight[: len(given)] = torch.from_numpy(np.array(given))

@@ -29,6 +29,11 @@ class ModelConfig(BaseModel):
             raise ValueError(f"no setting {unknown[0]!r}: {suggestion(unknown[0], cls.model_fields)}")
         return data
 
+    def network_changes(self, other: Mapping[str, Any]) -> list[str]:
+        """Return the settings in which another configuration, as it is kept, is one of another network."""
+        own = self.model_dump(mode="json")
+        return sorted(name for name in own.keys() | other.keys() if own.get(name) != other.get(name))
+
     def stopped_at(self, best_epochs: BestEpochs) -> Self:
         """Return the configuration that ends each stage after its best epoch; without epochs, this one."""
         return self
@@ -75,6 +80,10 @@ class NothingToLearn(ValueError):
 
 class UnfitStart(ValueError):
     """The weights to start from belong to another network."""
+
+
+class MissingDevice(ValueError):
+    """A model is to be trained on a device that this machine lacks."""
 
 
 ConfigT = TypeVar("ConfigT", bound=ModelConfig)

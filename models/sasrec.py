@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
-from pydantic import PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,7 +24,7 @@ from models.recommender import Capabilities, ModelConfig
 class SasRecConfig(NextItemConfig):
     """Blocks and attention heads, beside the rest of a network's size and training."""
 
-    num_blocks: PositiveInt = 2
+    num_blocks: int = Field(default=2, ge=1, le=64)
     num_heads: PositiveInt = 1
 
     @model_validator(mode="after")

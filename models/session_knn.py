@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 from scipy.sparse import csr_array, vstack
 
 from models.best_list import push
@@ -31,8 +31,8 @@ BLOCK_SUBJECTS = 128
 class SessionKnnConfig(ModelConfig):
     """Events of a history that ask, neighbours that answer, and how much of the past is kept."""
 
-    query_events: PositiveInt = 20
-    num_neighbours: PositiveInt = 100
+    query_events: int = Field(default=20, ge=1, le=10_000)
+    num_neighbours: int = Field(default=100, ge=1, le=100_000)
     max_events: PositiveInt = 50
     max_sequences: PositiveInt = 5000
 
@@ -127,7 +127,7 @@ def _answer(  # type: ignore[no-untyped-def]
     holder_flat, holder_offsets = holders
     item_flat, item_offsets = sequences
     num_sequences, num_items = len(item_offsets) - 1, len(holder_offsets) - 1
-    overlap, score = np.zeros(num_sequences, np.float32), np.zeros(num_items, np.float32)
+    overlap, score = np.zeros(num_sequences, np.int32), np.zeros(num_items, np.float32)
     asked_in = np.full(num_items, -1, np.int64)  # the last history that asked with an item
     similar = np.empty(num_sequences, np.int32)
     best, places = np.empty(num_neighbours, np.float32), np.empty(num_neighbours, np.int32)
@@ -139,7 +139,7 @@ def _answer(  # type: ignore[no-untyped-def]
             if asked_in[item] == row:
                 continue
             asked_in[item] = row
-            weight = np.float32(event - first + 1) / np.float32(stop - first)
+            weight = event - first + 1  # in whole numbers, so that equal sums are equal in whatever order
             for holder in holder_flat[holder_offsets[item] : holder_offsets[item + 1]]:
                 if overlap[holder] == 0:
                     similar[num_similar] = holder
@@ -148,7 +148,7 @@ def _answer(  # type: ignore[no-untyped-def]
         size = 0
         for holder in similar[:num_similar]:
             length = item_offsets[holder + 1] - item_offsets[holder]
-            similarity = overlap[holder] / np.float32(np.sqrt(length))
+            similarity = np.float32(overlap[holder] / ((stop - first) * np.sqrt(length)))
             size = push(best, places, size, similarity, num_sequences - 1 - holder)
             overlap[holder] = 0
         end = offsets[row]

@@ -21,6 +21,7 @@ BLOCK_USERS = 256
 BLOCK_ITEMS = 4096  # with BLOCK_USERS: 4 MiB of products a thread, which stay in the processor's cache
 GROUP = 64  # products compared with the threshold at a time
 ROUNDING = 2.0**-24  # of float32, relative
+LARGEST = 1e38  # score: float32 holds some times as much, for sums on the way to it
 
 Floats = NDArray[np.float32]
 
@@ -33,8 +34,8 @@ def top_products(
     allowed: bool[V], what may be shown; padding and unknown never are. barred: B sequences of items that are not shown
     to that user. Returns items int32[B, k] and scores float32[B, k]; slots without an item hold 0 and -inf, at the end.
     Cost: 2 * B * V * D operations. Memory: BLOCK_USERS * BLOCK_ITEMS * 4 bytes a thread, a copy of the allowed vectors
-    where not all are allowed, and the result. Raises FloatingPointError where a vector is not
-    finite.
+    where not all are allowed, and the result. Raises FloatingPointError where a vector is not finite, or a score might
+    not be.
     """
     _check_finite(users_BD, "user")
     _check_finite(items_VD, "item")
@@ -132,6 +133,11 @@ def _margins(users_BD: Floats, items_CD: Floats) -> Floats:
     """
     longest = np.sqrt(np.einsum("cd,cd->c", items_CD, items_CD, dtype=np.float64).max(initial=0))
     lengths = np.sqrt(np.einsum("bd,bd->b", users_BD, users_BD, dtype=np.float64))
+    if lengths.max(initial=0) * longest > LARGEST:
+        raise FloatingPointError(
+            f"vectors of users and items are up to {lengths.max():.2g} and {longest:.2g} long, and float32 cannot hold "
+            "their product: the model diverged"
+        )
     return (1.01 * (users_BD.shape[1] + 3) * ROUNDING * lengths * longest).astype(np.float32)
 
 

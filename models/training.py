@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Generic, Literal, Protocol, Self, TypeVar
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -55,6 +55,10 @@ class TrainingConfig(ModelConfig):
     device: DeviceName = "auto"
     precision: Precision = "auto"
     compile: bool = False
+
+    def network_changes(self, other: Mapping[str, Any]) -> list[str]:
+        """Return the settings that differ, but for those of how a network is trained."""
+        return [name for name in super().network_changes(other) if name not in TrainingConfig.model_fields]
 
     def stopped_at(self, best_epochs: BestEpochs) -> Self:
         """Return the configuration that ends after the best epoch, with the learning rates it had until then."""

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.numpy import load_file, save_file
 
 from models import checkpoint, registry
-from models.recommender import FitReport, NothingToLearn, Recommender, UnfitStart, Validation
+from models.recommender import FitReport, MissingDevice, NothingToLearn, Recommender, UnfitStart, Validation
 from models.sequences import Sequences
 from models.stages import StepRecord
 from pipelines.training_arrays import TrainingData
@@ -100,7 +100,7 @@ def fit_in_processes(fit: Fit, num_processes: int, on_step: OnStep) -> tuple[Rec
 
 def _take(fit: Fit, answer: dict[str, Any]) -> tuple[Recommender, FitReport]:
     """What the processes have made of it."""
-    for expected in (NothingToLearn, UnfitStart, FloatingPointError):
+    for expected in (NothingToLearn, UnfitStart, MissingDevice, FloatingPointError):
         if expected.__name__ in answer:
             raise expected(answer[expected.__name__])
     model = _unfitted(fit)
@@ -132,7 +132,7 @@ def main(job: str) -> None:
     with process_group():
         try:
             model, report = fit_here(fit, lambda record: say(asdict(record)))
-        except (NothingToLearn, UnfitStart, FloatingPointError) as error:
+        except (NothingToLearn, UnfitStart, MissingDevice, FloatingPointError) as error:
             say({type(error).__name__: str(error)})
             return
         except Exception:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from models import checkpoint
-from models.recommender import FitReport, ModelConfig, NothingToLearn, Recommender, UnfitStart
+from models.recommender import FitReport, MissingDevice, ModelConfig, NothingToLearn, Recommender, UnfitStart
+from models.registry import learns_by_gradient
 from models.sequences import Sequences
 from pipelines.errors import InputError
 from pipelines.fitting import EVALUATION, SERVING, Fit, OnStep, fit_here, fit_in_processes
@@ -41,6 +42,7 @@ def train_model(night: Night, name: str) -> list[Write]:
     if not len(data.everything.items):
         raise _nothing_to_learn(night, name, "no event of positive weight within the window")
     folder = night.store.run_folder(night.run_id, CHECKPOINTS) / night.day.isoformat() / name
+    unfinished = night.store.scratch / "training" / name
     config = night.settings.training.config_of(name)
     rows: list[dict[str, Any]] = []
     try:
@@ -55,6 +57,7 @@ def train_model(night: Night, name: str) -> list[Write]:
     except NothingToLearn as error:
         raise _nothing_to_learn(night, name, error) from error
     rows += _save(night, folder / SERVING, model, report, vocabulary, data.everything)
+    shutil.rmtree(unfinished, ignore_errors=True)  # not before: a night killed in the second chain repeats no training
     return [_training_runs(night, name, rows), _checkpoints(night, name, folder, rows)]
 
 
@@ -73,6 +76,8 @@ def _fit(
 ) -> tuple[Recommender, FitReport]:
     """Fit one chain, from the weights of the night before if so set; an interrupted fit of the same goes on."""
     training = night.settings.training
+    by_gradient = learns_by_gradient(name)
+    warm = training.warm_start and by_gradient
     fit = Fit(
         arrays=arrays,
         model=name,
@@ -82,15 +87,15 @@ def _fit(
         chain=chain,
         exclude_seen=night.settings.recommendations.exclude_seen,
         folder=night.store.scratch / "training" / name / chain,
-        start=_start(night, name, chain, TrainingData.read(arrays)) if training.warm_start else None,
+        start=_start(night, name, config, chain, TrainingData.read(arrays)) if warm else None,
     )
     try:
         with progress_told(name, chain, getattr(config, "num_epochs", 1)) as on_step:
-            fitted = _fit_from_start(fit, training.num_processes, on_step)
+            return _fit_from_start(fit, training.num_processes if by_gradient else 1, on_step)
     except FloatingPointError as error:
         raise _broken_loss(night, name, error) from error
-    shutil.rmtree(fit.folder, ignore_errors=True)
-    return fitted
+    except MissingDevice as error:
+        raise _missing_device(night, name, error) from error
 
 
 def _fit_from_start(fit: Fit, num_processes: int, on_step: OnStep) -> tuple[Recommender, FitReport]:
@@ -102,11 +107,12 @@ def _fit_from_start(fit: Fit, num_processes: int, on_step: OnStep) -> tuple[Reco
         return _fit_from_start(fit.model_copy(update={"start": None}), num_processes, on_step)
 
 
-def _start(night: Night, name: str, chain: Chain, data: TrainingData) -> Path | None:
+def _start(night: Night, name: str, config: ModelConfig, chain: Chain, data: TrainingData) -> Path | None:
     """The checkpoint of the same chain of the night before, if it has seen no later day than this chain may.
 
-    Its vocabulary is the beginning of this night's, for numbers are never given away twice; where it is not, because
-    the store's history was changed, there is none.
+    It is one of the same network: all settings are equal but those of how it is trained. Its vocabulary is the
+    beginning of this night's, for numbers are never given away twice; where it is not, because the store's history was
+    changed, there is none.
     """
     part = next((part for part in night.previous(CHECKPOINTS) if part.slice == name), None)
     folder = night.store.fetch(part) / chain if part else None
@@ -114,6 +120,10 @@ def _start(night: Night, name: str, chain: Chain, data: TrainingData) -> Path | 
     if part is None or folder is None or not folder.exists() or newest is None:
         return None
     header = checkpoint.read_header(folder)
+    changed = config.network_changes(header.config)
+    if changed:
+        _log.warning("%s starts anew: %s is not what it was the night before", name, ", ".join(changed))
+        return None
     then = vocabulary_hash_of(night, date.fromisoformat(part.partition))
     return folder if header.as_of <= newest and header.vocabulary_hash == then else None
 
@@ -125,6 +135,16 @@ def _broken_loss(night: Night, name: str, error: FloatingPointError) -> InputErr
         value=error,
         allowed="a loss that is a number",
         fix=f"set training.settings.{name}.learning_rate lower; nothing of this model is published",
+    )
+
+
+def _missing_device(night: Night, name: str, error: MissingDevice) -> InputError:
+    return InputError(
+        f"{name} cannot be trained where its settings say",
+        where=f"night {night.day}",
+        value=error,
+        allowed="a device that this machine has",
+        fix=f'set training.settings.{name}.device to "auto", or run the night where there is one',
     )
 
 
