@@ -64,7 +64,7 @@ class Blend(RowRecommender[BlendConfig]):
     name = "blend"
     label = "Blend of two"
     reason = "comes next, and stands in sequences like this one"
-    capabilities = Capabilities(trains_without_gradient=True, uses_times=True)
+    capabilities = Capabilities(trains_without_gradient=True)
     Config = BlendConfig
     presets: ClassVar[Mapping[str, ModelConfig]] = {
         "tiny": BlendConfig(),

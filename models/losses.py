@@ -60,7 +60,7 @@ class _FullSoftmax(torch.autograd.Function):
                 grad_table += share.T @ part_TD
         grads = grad_hidden[:num_tokens].to(hidden_TD.dtype).div_(num_tokens), grad_table.to(table_VD.dtype)
         ctx.save_for_backward(grads[0], grads[1].div_(num_tokens))
-        return -log_shares[:num_tokens].mean()
+        return -log_shares[:num_tokens].mean().to(torch.promote_types(hidden_TD.dtype, torch.float32))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:

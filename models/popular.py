@@ -35,7 +35,7 @@ class Popular(Recommender[PopularConfig]):
     name = "popular"
     label = "Popular"
     reason = "popular"
-    capabilities = Capabilities(trains_without_gradient=True, uses_times=True)
+    capabilities = Capabilities(trains_without_gradient=True)
     Config = PopularConfig
     presets: ClassVar[Mapping[str, ModelConfig]] = {
         "tiny": PopularConfig(window_days=30),

@@ -41,12 +41,9 @@ class ModelConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a model can do or needs, for the table in the README and for choosing test cases."""
+    """What a model can do or needs."""
 
     trains_without_gradient: bool = False
-    scores_cold_items: bool = False
-    uses_metadata: bool = False
-    uses_times: bool = False
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class SessionKnn(RowRecommender[SessionKnnConfig]):
     name = "session_knn"
     label = "Session-kNN"
     reason = "in sequences like this one"
-    capabilities = Capabilities(trains_without_gradient=True, uses_times=True)
+    capabilities = Capabilities(trains_without_gradient=True)
     Config = SessionKnnConfig
     presets: ClassVar[Mapping[str, ModelConfig]] = {
         "tiny": SessionKnnConfig(max_sequences=500),

@@ -29,13 +29,14 @@ FOLDER: Final = Path(__file__).parent.parent / "queries"
 def run_query(views: Path, name: str, parameters: Mapping[str, str]) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Answer a stored query: column names and rows.
 
-    Raises ``InputError`` for an unknown query, an unknown parameter, or one that is needed and not given.
+    Raises ``InputError`` for an unknown query, model or parameter, or a parameter that is needed and not given.
     """
     sql = _read_query(name)
     known = set(re.findall(r"getvariable\('(\w+)'\)", sql))
     optional = set(re.findall(r"coalesce\(getvariable\('(\w+)'\)", sql))
     _check_parameters(name, parameters, known, known - optional)
     with open_views(views) as con:
+        _check_model(con, parameters.get("model"))
         for key, value in parameters.items():
             con.execute(f"set variable {identifier(key)} = {quote(value)}")
         answer = con.execute(sql)
@@ -68,6 +69,19 @@ def _check_parameters(name: str, given: Mapping[str, str], known: set[str], need
             allowed=", ".join(f"{key} ({'needed' if key in needed else 'optional'})" for key in sorted(known))
             or "none",
             fix=f"did you mean {nearest[0]}?" if nearest else f"make query Q={name}{example}",
+        )
+
+
+def _check_model(con: duckdb.DuckDBPyConnection, model: str | None) -> None:
+    models = [name for (name,) in con.execute("select distinct model from training_runs order by model").fetchall()]
+    if model is not None and model not in models:
+        nearest = difflib.get_close_matches(model, models, n=1)
+        raise InputError(
+            f"there is no model {model!r}",
+            where="training_runs",
+            value=model,
+            allowed=", ".join(models),
+            fix=f"did you mean {nearest[0]}?" if nearest else "name one of these",
         )
 
 

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import duckdb
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from models import registry
 from models.recommender import ModelConfig
@@ -20,6 +21,7 @@ from models.suggestion import suggestion
 from pipelines.store import Store
 
 Preset = Literal["tiny", "small", "paper"]
+WRONG_SETTING: Final = "wrong_setting"
 TIME_FORMATS: Final = ("iso", "epoch_s", "epoch_ms", "epoch_us")
 
 
@@ -221,6 +223,11 @@ class Statistics(Section):
     max_neighbour_items: int = Field(default=50, ge=2)
 
 
+def wrong_setting(where: str, value: object, allowed: str) -> PydanticCustomError:
+    """Make an error for pydantic that tells the place of the setting in the file, its value and what is allowed."""
+    return PydanticCustomError(WRONG_SETTING, "{allowed}", {"where": where, "value": value, "allowed": allowed})
+
+
 class Training(Section):
     """What the models learn from, and which models there are: name to preset.
 
@@ -249,14 +256,16 @@ class Training(Section):
     @model_validator(mode="after")
     def _known_settings(self) -> "Training":
         for name, settings in self.settings.items():
+            where = f"training.settings.{name}"
             if name not in self.models:
-                raise ValueError(f"training.settings.{name}: no such model runs; {suggestion(name, self.models)}")
+                raise wrong_setting(where, settings, f"no such model runs; {suggestion(name, self.models)}")
             try:
                 registry.configure(name, self.models[name], settings)
             except ValidationError as error:
                 first = error.errors()[0]
-                where = ".".join(str(part) for part in (name, *first["loc"]))
-                raise ValueError(f"training.settings.{where}: {first['msg'].removeprefix('Value error, ')}") from error
+                where = ".".join((where, *(str(part) for part in first["loc"])))
+                value = first["input"] if first["loc"] else settings
+                raise wrong_setting(where, value, first["msg"].removeprefix("Value error, ")) from error
         return self
 
     def config_of(self, name: str) -> ModelConfig:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipelines.errors import InputError
-from pipelines.settings import Section, Settings
+from pipelines.settings import WRONG_SETTING, Section, Settings
 
 
 def load_settings(path: Path) -> Settings:
@@ -46,6 +46,8 @@ def _explain(error: ValidationError, path: Path) -> InputError:
         return _unknown_key(first["loc"], first["input"], path)
     where = ".".join(str(part) for part in first["loc"])
     allowed = first["msg"].removeprefix("Value error, ")
+    if first["type"] == WRONG_SETTING:
+        where, first["input"] = first["ctx"]["where"], first["ctx"]["value"]
     if not where:  # two sections that do not fit together: pydantic would show all settings as the value
         return InputError(
             "two settings do not fit together",

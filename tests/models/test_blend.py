@@ -51,4 +51,12 @@ def test_a_weight_of_0_is_the_first_model_alone(shop: "Shop") -> None:
 
 def test_a_setting_that_the_part_does_not_have_is_refused() -> None:
     with pytest.raises(ValueError, match="no setting 'num_step': did you mean 'num_steps'"):
-        Blend(BlendConfig(first=Part(model="markov", settings={"num_step": 2})), 5)
+        Part(model="markov", settings={"num_step": 2})
+    with pytest.raises(ValueError, match="greater than or equal to 1"):
+        Part(model="markov", settings={"num_steps": 0})
+
+
+def test_two_times_the_same_is_no_blend() -> None:
+    with pytest.raises(ValueError, match="first and second are the same markov"):
+        BlendConfig(first=Part(model="markov"), second=Part(model="markov", settings={"num_steps": 1}))
+    BlendConfig(first=Part(model="markov"), second=Part(model="markov", settings={"num_steps": 2}))

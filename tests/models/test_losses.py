@@ -86,6 +86,24 @@ def test_generalised_binary_cross_entropy_by_hand() -> None:
         assert float(found) == pytest.approx((-power * math.log(3 / 4) + rest) / 2)
 
 
+def test_the_calibrated_power_is_1_where_as_many_are_drawn_as_there_are_items() -> None:
+    hidden, table, targets, negatives = hand_case()  # three draws of the two others
+    for calibration in (0.0, 1.0):
+        found = generalised_binary_cross_entropy(hidden, table, targets, negatives, calibration)
+        assert float(found) == pytest.approx((-math.log(3 / 4) - math.log(1 / 2) - math.log(1 / 3)) / 4)
+    alone = Negatives(torch.tensor([0]), torch.zeros(1))  # of one item nothing else can be drawn
+    found = generalised_binary_cross_entropy(hidden, table[:1], targets, alone, 0.75)
+    assert float(found) == pytest.approx(-math.log(3 / 4) / 2)
+
+
+def test_the_full_softmax_of_bfloat16_states_is_not_rounded_to_bfloat16() -> None:
+    hidden, table = (part.detach().bfloat16() for part in random_case()[:2])
+    found = full_softmax(hidden.requires_grad_(), table.requires_grad_(), random_case()[2])
+    assert found.dtype == torch.float32
+    assert found.item() != found.bfloat16().item()
+    assert torch.autograd.grad(found, hidden)[0].dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize("drawing", ["uniform", "popularity", "in_batch"])
 def test_sampled_softmax_tends_to_the_full_one(drawing: str) -> None:
     hidden, table, targets = (part.detach() for part in random_case(num_tokens=400, num_items=7))

@@ -45,7 +45,7 @@ def test_a_preset_can_be_changed_in_some_settings() -> None:
     assert config == MarkovConfig(num_steps=2, query_decay=0.6)
     with pytest.raises(ValueError, match="no setting 'num_step': did you mean 'num_steps'"):
         configure("markov", "paper", {"num_step": 2})
-    with pytest.raises(ValueError, match="greater than 0"):
+    with pytest.raises(ValueError, match="greater than or equal to 1"):
         configure("markov", "paper", {"num_steps": 0})
 
 

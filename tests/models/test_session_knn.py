@@ -37,6 +37,14 @@ def test_of_equal_neighbours_the_newest_answers(sequences: Make) -> None:
     assert np.flatnonzero(found(model, sequences([2]))[0]).tolist() == [2, 4]
 
 
+def test_sums_of_other_parts_are_equal_neighbours(sequences: Make) -> None:
+    """Of ten items, 1/10 + 4/10 is 5/10 and 2/10 + 3/10, which float32 rounds apart: the newest answers."""
+    history = list(range(2, 12))
+    for older, newer in (([2, 5, 13], [3, 4, 14]), ([3, 4, 13], [2, 5, 14])):
+        model = fitted(sequences(older, newer, times=[0, 0, 0, 1, 1, 1]), num_items=15, num_neighbours=1)
+        assert np.flatnonzero(found(model, sequences(history))[0]).tolist() == newer
+
+
 def test_only_the_newest_sequences_of_an_item_and_events_of_a_sequence_are_kept(sequences: Make) -> None:
     train = sequences([2, 3, 4], [2, 5], [2, 6], times=[0, 0, 0, 1, 1, 2, 2])
     assert np.flatnonzero(found(fitted(train, max_sequences=2), sequences([2]))[0]).tolist() == [2, 5, 6]

@@ -96,3 +96,11 @@ def test_vectors_that_are_not_finite_are_refused(broken: float) -> None:
         top_products(bad, good, 1, np.ones(4, bool))
     with pytest.raises(FloatingPointError, match="vector of item 1 is not finite"):
         top_products(good, bad, 1, np.ones(4, bool))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_scores_that_float32_cannot_hold_are_refused(sign: int) -> None:
+    """Both products overflow on the way, also where the sum is 0: infinity minus infinity is no number."""
+    users, items = np.array([[1e30, 1e30]], np.float32), np.full((6, 2), 1e30, np.float32) * [[1, sign]]
+    with pytest.raises(FloatingPointError, match=r"up to 1\.4e\+30 and 1\.4e\+30 long.*the model diverged"):
+        top_products(users, items.astype(np.float32), 3, np.ones(6, bool))

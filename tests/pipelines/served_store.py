@@ -67,6 +67,7 @@ TABLES: Final[dict[str, list[Row]]] = {
             (NIGHT, "popular", "new_users", "ndcg@10", 0.01, 99),
         ]
     ],
+    "training_runs": [{"as_of_date": NIGHT, "model": model} for model in ("markov", "popular")],
     "recommendations": [
         {
             "as_of_date": night, "model": model, "subject_type": kind, "subject_id": subject, "rank": rank,

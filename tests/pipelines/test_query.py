@@ -118,7 +118,8 @@ def test_a_query_says_its_question_and_every_parameter(name: str) -> None:
 def test_a_parameter_is_text_whatever_stands_in_it(views: Path, text: str) -> None:
     expected = [("b",), ("a",)] if text == HOSTILE else []
     assert ask(views, "top_for_user", "item_id", user=text) == expected
-    assert ask(views, "top_for_user", "item_id", user="u1", model=text) == []
+    with pytest.raises(InputError, match="there is no model"):
+        ask(views, "top_for_user", "item_id", user="u1", model=text)
     assert len(ask(views, "top_for_user", "item_id", user="u1")) == 3
 
 
@@ -193,3 +194,9 @@ def test_the_command_line_needs_a_complete_night(tmp_path: Path, capsys: pytest.
     assert "nothing to query yet" in capsys.readouterr().err
     assert main(["--settings", str(tmp_path / "none.toml"), "volume_by_day"]) == 2
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_a_model_that_there_is_not_is_refused_with_the_nearest(views: Path) -> None:
+    with pytest.raises(InputError, match="there is no model 'markof'") as caught:
+        run_query(views, "top_for_user", {"user": "u1", "model": "markof"})
+    assert "did you mean markov?" in str(caught.value)
