@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.model_cells import Cell
-from benchmarks.protocols import Task
+from benchmarks.protocols import LABELS, Task
 from models.metrics import bootstrap_interval, paired_interval
 
 MIN_CASES: Final = 100  # a slice of fewer cases gives no verdict
@@ -29,7 +29,8 @@ def headline(task: Task, cells: Cells) -> str:
         "coverage", "epochs", "fit s", "lists/s", "peak MiB",
     ]  # fmt: skip
     rows = [_headline_row(task, name, some, cells[best], is_best=name == best) for name, some in cells.items()]
-    return f"### {task.name}, {task.protocol}: {len(task.test.targets):,} cases\n\n" + _table(head, rows)
+    title = f"### {task.name}, {task.protocol} ({LABELS[task.protocol]}): {len(task.test.targets):,} cases"
+    return f"{title}\n\n{_table(head, rows)}"
 
 
 def _headline_row(task: Task, name: str, cells: Sequence[Cell], best: Sequence[Cell], *, is_best: bool) -> list[str]:

@@ -33,7 +33,9 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Measure how well the models rank.")
+    parser = argparse.ArgumentParser(
+        description="Measure how well the models rank.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the data sets")
     parser.add_argument("--folder", type=Path, required=True, help="where finished cells lie, and stay")
     parser.add_argument("--tasks", nargs="+", choices=list(PROTOCOLS), required=True)

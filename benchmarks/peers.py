@@ -49,7 +49,9 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Measure SASRec beside RecTools.")
+    parser = argparse.ArgumentParser(
+        description="Measure SASRec beside RecTools.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the data sets")
     parser.add_argument("--folder", type=Path, required=True, help="where environment, split and results lie, and stay")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=["movielens_1m", "amazon_beauty"])

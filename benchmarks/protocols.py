@@ -156,6 +156,7 @@ def twenty_candidates(name: str, folder: Path) -> Task:
     return replace(task, slices=task.slices | more, candidates=np.sort(np.column_stack([targets, negatives]), axis=1))
 
 
+LABELS: Final = {"P2": "leave-one-out", "P3": "next click", "P4": "static split", "P5": "twenty candidates"}
 PROTOCOLS: Final[dict[str, Callable[[str, Path], Task]]] = {
     "movielens_1m": leave_one_out,
     "movielens_latest_small": leave_one_out,

@@ -64,7 +64,9 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Measure exact top-k.")
+    parser = argparse.ArgumentParser(
+        description="Measure exact top-k.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="every measurement, read and added to")
     parser.add_argument("--scale", type=float, default=1, help="of all numbers of users and items, to try the command")
     parser.add_argument("--groups", nargs="+", choices=list(GROUPS), default=list(GROUPS))

@@ -29,9 +29,11 @@ PACKAGES: Final = ("duckdb", "numpy", "pyarrow")
 
 def main() -> None:
     """Build the store if need be, measure, print."""
-    parser = argparse.ArgumentParser(description="Measure the way from tables to batches.")
+    parser = argparse.ArgumentParser(
+        description="Measure the way from tables to batches.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument("--folder", type=Path, required=True, help="where the logs and the store lie, and stay")
-    parser.add_argument("--days", type=int, default=10, help="millions of events")
+    parser.add_argument("--days", type=int, default=10, help="days of the sample shop, each of a million events")
     arguments = parser.parse_args()
     workload = Workload(arguments.folder.resolve(), SHOP)
     workload.prepare(arguments.days)

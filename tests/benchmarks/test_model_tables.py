@@ -38,7 +38,7 @@ def test_a_row_has_means_over_seeds_their_spread_and_the_difference_to_the_best_
         "popular": [cell(task, 0.2, seconds=0.1)],
     }
     title, _, head, _, sasrec, markov, popular = headline(task, cells).splitlines()
-    assert title == "### movielens_1m, P2: 200 cases"
+    assert title == "### movielens_1m, P2 (leave-one-out): 200 cases"
     columns = [column.strip() for column in head.strip("|").split("|")]
     assert "minus markov" in columns
     rows = [dict(zip(columns, row.strip("| ").split(" | "), strict=False)) for row in (sasrec, markov, popular)]

@@ -31,7 +31,7 @@ def test_what_is_measured_stays_and_only_models_that_draw_run_with_every_seed(
     models.main()
     assert measured == [("popular", "4"), ("sasrec", "4"), ("sasrec", "7")]
     first = capsys.readouterr().out
-    assert "### movielens_1m, P2: 2 cases" in first
+    assert "### movielens_1m, P2 (leave-one-out): 2 cases" in first
     assert "| sasrec | 2 | 0.5000 ± 0.0000 |" in first
     models.main()
     assert len(measured) == 3
