@@ -94,7 +94,7 @@ def leave_one_out(name: str, folder: Path) -> Task:
     log = read_log(folder, SOURCES[name])
     users = log.sequences.take(np.flatnonzero(log.sequences.lengths >= MIN_EVENTS))
     train, everything, validation, test = hold_out_last(users, exclude_seen=True)
-    metrics = ("ndcg@10", "hit@10", "ndcg@5", "hit@5", "ndcg@20", "hit@20")
+    metrics = ("ndcg@10", "hit@10", "ndcg@20", "hit@20")
     return _build(name, "P2", log.items, (train, everything), (validation, test), train, metrics)
 
 
