@@ -60,13 +60,13 @@ class Padded:
 
 
 def test_weights_of_another_shape_are_no_start(shop: "Shop") -> None:
-    other = SasRec(TINY.model_copy(update={"dim": 8}), shop.num_items)
+    other = SasRec(TINY.model_copy(update={"dim": 8, "num_epochs": 1}), shop.num_items)
     other.fit(shop.train, seed=0)
     with pytest.raises(
         ValueError, match=r"cannot start from these weights: items.weight is \(62, 8\), here \(62, 16\)"
     ):
         SasRec(TINY, shop.num_items).fit(shop.train, seed=0, start=other.state())
-    deeper = SasRec(TINY.model_copy(update={"num_blocks": TINY.num_blocks + 1}), shop.num_items)
+    deeper = SasRec(TINY.model_copy(update={"num_blocks": TINY.num_blocks + 1, "num_epochs": 1}), shop.num_items)
     deeper.fit(shop.train, seed=0)
     with pytest.raises(ValueError, match=r"blocks\.\d\.\S+ is in one of the networks only"):
         SasRec(TINY, shop.num_items).fit(shop.train, seed=0, start=deeper.state())
