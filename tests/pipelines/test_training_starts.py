@@ -1,4 +1,4 @@
-"""From what training begins: random weights, those of the night before, or what a killed one left; how it breaks down."""
+"""From what training begins: random weights, those of the night before, what a killed one left; how it breaks down."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
