@@ -17,6 +17,7 @@ import torch
 from benchmarks.memory import peak_mib
 from benchmarks.peer_job import LIST_LENGTH, NUM_RUNS, PARTS, RECOMMENDED, PeerJob
 from benchmarks.peer_split import read_histories
+from models.catalogue import Catalogue
 from models.recommender import Validation
 from models.sasrec import SasRec, SasRecConfig
 from models.sequences import FIRST_ITEM, Sequences
@@ -70,14 +71,14 @@ def run(job: PeerJob, before_mib: float) -> dict[str, Any]:
 def time_epochs(job: PeerJob, train: Sequences) -> list[float]:
     """Fit without validation part; return the losses of the records."""
     clock = EpochClock(job)
-    report = SasRec(_config(job), job.num_items).fit(train, seed=job.seed, on_step=clock)
+    report = SasRec(_config(job), Catalogue(job.num_items)).fit(train, seed=job.seed, on_step=clock)
     clock.end_epoch()
     return [record.loss for record in report.records]
 
 
 def fit_with_lists(job: PeerJob, train: Sequences, cases: dict[str, Sequences]) -> tuple[SasRec, list[float]]:
     """Fit again, with lists after every epoch; return the model and the losses of the records."""
-    model = SasRec(_config(job), job.num_items)
+    model = SasRec(_config(job), Catalogue(job.num_items))
     allowed = np.arange(job.num_items) >= FIRST_ITEM
 
     def save(record: StepRecord) -> None:

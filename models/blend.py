@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from scipy.sparse import csr_array, diags_array
 
+from models.catalogue import Catalogue
 from models.recommender import Capabilities, ModelConfig, Validation
 from models.registry import build, configure
 from models.row_recommender import RowRecommender
@@ -72,9 +73,9 @@ class Blend(RowRecommender[BlendConfig]):
         "paper": BlendConfig(),
     }
 
-    def __init__(self, config: BlendConfig, num_items: int) -> None:
-        super().__init__(config, num_items)
-        self._models = [_build(part, num_items) for part in (config.first, config.second)]
+    def __init__(self, config: BlendConfig, catalogue: Catalogue) -> None:
+        super().__init__(config, catalogue)
+        self._models = [_build(part, catalogue) for part in (config.first, config.second)]
         self._weight = config.weight
 
     def stages(
@@ -119,8 +120,8 @@ class Blend(RowRecommender[BlendConfig]):
         self.order, self._weight = self._models[0].order, float(state["weight"][0])
 
 
-def _build(part: Part, num_items: int) -> RowRecommender[Any]:
-    built = build(part.model, part.configure(), num_items)
+def _build(part: Part, catalogue: Catalogue) -> RowRecommender[Any]:
+    built = build(part.model, part.configure(), catalogue)
     assert isinstance(built, RowRecommender)
     return built
 

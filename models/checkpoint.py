@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from models.catalogue import Catalogue
 from models.recommender import Recommender
 from models.registry import build, model_class
 
@@ -73,8 +74,8 @@ def read_header(folder: Path) -> Header:
     return Header.model_validate_json((Path(folder) / HEADER_FILE).read_text())
 
 
-def load(folder: Path, vocabulary_hash: str, latest_as_of: date | None = None) -> Recommender:
-    """Rebuild the model of a checkpoint, ready for `topk`.
+def load(folder: Path, catalogue: Catalogue, vocabulary_hash: str, latest_as_of: date | None = None) -> Recommender:
+    """Rebuild the model of a checkpoint, ready for `topk` on this catalogue.
 
     Raises ValueError when it was made for another vocabulary, has seen a day after `latest_as_of` (None: any day will
     do), or its weights are not the ones that were saved.
@@ -90,7 +91,7 @@ def load(folder: Path, vocabulary_hash: str, latest_as_of: date | None = None) -
             f"{folder} has seen events up to {header.as_of}, but only days up to {latest_as_of} may be known here: "
             "choose an older checkpoint or fit the model anew"
         )
-    model = build(header.name, model_class(header.name).Config(**header.config), header.num_items)
+    model = build(header.name, model_class(header.name).Config(**header.config), catalogue)
     model.restore(read_state(folder))
     return model
 

@@ -58,9 +58,13 @@ class NextItemConfig(TrainingConfig):
 
 
 class Encoder(nn.Module, ABC):
-    """Item numbers to hidden states; the item table is also the output layer."""
+    """Item numbers to hidden states, and to the vectors whose product with them is an item's score."""
 
-    items: nn.Embedding
+    items: nn.Embedding  # where there is a vector for each item, it is input and output
+
+    def item_vectors(self) -> Tensor:
+        """Return the vector of every item, float[num_items, D]."""
+        return self.items.weight
 
     @abstractmethod
     def forward(self, items_BL: Tensor) -> Tensor:
@@ -146,7 +150,7 @@ class NextItem(VectorRecommender[NextItemConfigT], Generic[NextItemConfigT]):
 
     @property
     def _device(self) -> torch.device:
-        return self._encoder.items.weight.device
+        return next(self._encoder.parameters()).device
 
     def queries(self, histories: Sequences) -> NDArray[np.float32]:
         """Encode the last events of every history, histories of similar length together."""
@@ -182,8 +186,9 @@ class NextItem(VectorRecommender[NextItemConfigT], Generic[NextItemConfigT]):
         return encoded
 
     def item_vectors(self) -> NDArray[np.float32]:
-        """Return the item table."""
-        table: NDArray[np.float32] = self._encoder.items.weight.numpy(force=True)
+        """Return the vectors of the items."""
+        with torch.inference_mode():
+            table: NDArray[np.float32] = self._encoder.item_vectors().numpy(force=True)
         return table
 
     def state(self) -> dict[str, NDArray[Any]]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from models.catalogue import Catalogue
 from models.sequences import FIRST_ITEM, Sequences
 from models.stages import BestEpochs, Run, Stage, StepRecord, ignore
 from models.suggestion import suggestion
@@ -44,6 +45,7 @@ class Capabilities:
     """What a model can do or needs."""
 
     trains_without_gradient: bool = False
+    uses_metadata: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Recommender(ABC, Generic[ConfigT]):
     """Learns from sequences of item numbers and ranks the items that may follow a history.
 
     A model implements `stages`, `rank`, `state` and `adopt`; callers use `fit`, `topk`, `state` and `restore`.
-    num_items counts the two special numbers, so real items are 2 to num_items - 1.
+    catalogue: the items that there are; num_items of it counts the two special numbers.
     """
 
     name: ClassVar[str]
@@ -100,15 +102,11 @@ class Recommender(ABC, Generic[ConfigT]):
     Config: ClassVar[type[ModelConfig]]
     presets: ClassVar[Mapping[str, ModelConfig]]
 
-    def __init__(self, config: ConfigT, num_items: int) -> None:
+    def __init__(self, config: ConfigT, catalogue: Catalogue) -> None:
         if not isinstance(config, self.Config):
             raise ValueError(f"{self.name} takes a {self.Config.__name__}, not a {type(config).__name__}")
-        if num_items <= FIRST_ITEM:
-            raise ValueError(
-                f"num_items is {num_items}; it counts the two special numbers, so at least {FIRST_ITEM + 1}"
-            )
         self.config = config
-        self.num_items = num_items
+        self.catalogue, self.num_items = catalogue, catalogue.num_items
         self._is_fitted = False
 
     def fit(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+from models.catalogue import Catalogue
 from models.recommender import ModelConfig, Recommender
 from models.suggestion import suggestion
 
@@ -48,11 +49,11 @@ def configure(name: str, preset: str, settings: Mapping[str, Any]) -> ModelConfi
     return chosen.Config.model_validate(chosen.presets[preset].model_dump() | dict(settings))
 
 
-def build(name: str, preset_or_config: str | ModelConfig, num_items: int) -> Recommender:
+def build(name: str, preset_or_config: str | ModelConfig, catalogue: Catalogue) -> Recommender:
     """Make an unfitted model from a preset's name (tiny, small, paper) or a configuration of that model.
 
     num_items counts the two special numbers. Raises ValueError for an unknown model or preset.
     """
     if isinstance(preset_or_config, str):
         preset_or_config = configure(name, preset_or_config, {})
-    return model_class(name)(preset_or_config, num_items)
+    return model_class(name)(preset_or_config, catalogue)

@@ -20,9 +20,11 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.numpy import load_file, save_file
 
 from models import checkpoint, registry
+from models.catalogue import Catalogue
 from models.recommender import FitReport, MissingDevice, NothingToLearn, Recommender, UnfitStart, Validation
 from models.sequences import Sequences
 from models.stages import StepRecord
+from pipelines.item_fields import read_catalogue
 from pipelines.training_arrays import TrainingData
 from pipelines.training_data import distinct, non_empty
 
@@ -37,8 +39,9 @@ OnStep = Callable[[StepRecord], None]
 class Fit(BaseModel):
     """What is fitted: the arrays, the model, and the chain that says which part of the arrays it may see.
 
-    folder: where an interrupted fit keeps what it needs to go on. start: the checkpoint whose weights training begins
-    with, if any. exclude_seen: whether lists hide the items of the history.
+    catalogue: arrays of the items' values, for a model that uses them. folder: where an interrupted fit keeps what it
+    needs to go on. start: the checkpoint whose weights training begins with, if any. exclude_seen: whether lists hide
+    the items of the history.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +50,7 @@ class Fit(BaseModel):
     model: str
     config: dict[str, Any]
     num_items: int
+    catalogue: Path | None
     seed: int
     chain: Literal["evaluation", "serving"]
     exclude_seen: bool
@@ -111,7 +115,8 @@ def _take(fit: Fit, answer: dict[str, Any]) -> tuple[Recommender, FitReport]:
 
 def _unfitted(fit: Fit) -> Recommender:
     config = registry.model_class(fit.model).Config.model_validate(fit.config)
-    return registry.build(fit.model, config, fit.num_items)
+    catalogue = read_catalogue(fit.catalogue, fit.num_items) if fit.catalogue else Catalogue(fit.num_items)
+    return registry.build(fit.model, config, catalogue)
 
 
 def _with_events(sequences: Sequences) -> Sequences:

@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.catalogue import Catalogue
 from models.popular import Popular, PopularConfig
 from models.recommender import Recommender
 from models.sequences import Sequences
@@ -33,14 +34,14 @@ FALLBACK_DAYS: Final = 7
 
 def fit_fallback(train: Sequences, num_items: int) -> Popular:
     """The most popular items of the last week of ``train``, for subjects without a history."""
-    fallback = Popular(PopularConfig(window_days=FALLBACK_DAYS), num_items)
+    fallback = Popular(PopularConfig(window_days=FALLBACK_DAYS), Catalogue(num_items))
     fallback.fit(train, seed=0)
     return fallback
 
 
 def count_fallback(counts: NDArray[np.int64], totals: NDArray[np.int64]) -> Popular:
     """The same from the counts of the last week and of all events, both [num_items]."""
-    fallback = Popular(PopularConfig(window_days=FALLBACK_DAYS), len(counts))
+    fallback = Popular(PopularConfig(window_days=FALLBACK_DAYS), Catalogue(len(counts)))
     fallback.take_counts(counts, totals)
     return fallback
 

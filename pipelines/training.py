@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from models import checkpoint
+from models.catalogue import Catalogue
 from models.recommender import FitReport, MissingDevice, ModelConfig, NothingToLearn, Recommender, UnfitStart
-from models.registry import learns_by_gradient
+from models.registry import learns_by_gradient, model_class
 from models.sequences import Sequences
 from pipelines.errors import InputError
 from pipelines.fitting import EVALUATION, SERVING, Fit, OnStep, fit_here, fit_in_processes
+from pipelines.item_fields import catalogue_arrays, read_catalogue
 from pipelines.night import Night
 from pipelines.store import Part, Write
 from pipelines.training_arrays import TrainingData
@@ -83,6 +85,7 @@ def _fit(
         model=name,
         config=config.model_dump(mode="json"),
         num_items=vocabulary.num_items,
+        catalogue=_catalogue_arrays(night, name, vocabulary),
         seed=training.seed,
         chain=chain,
         exclude_seen=night.settings.recommendations.exclude_seen,
@@ -194,4 +197,15 @@ def load_model(night: Night, name: str, chain: str, vocabulary: Vocabulary, late
     part = next((p for p in night.current(CHECKPOINTS) if p.slice == name), None)
     assert part is not None, f"{name} has no checkpoint of {night.day}: its asset runs before"
     folder = night.store.fetch(part) / chain
-    return checkpoint.load(folder, vocabulary.content_hash, latest_as_of) if folder.exists() else None
+    if not folder.exists():
+        return None
+    arrays = _catalogue_arrays(night, name, vocabulary)
+    catalogue = read_catalogue(arrays, vocabulary.num_items) if arrays else Catalogue(vocabulary.num_items)
+    return checkpoint.load(folder, catalogue, vocabulary.content_hash, latest_as_of)
+
+
+def _catalogue_arrays(night: Night, name: str, vocabulary: Vocabulary) -> Path | None:
+    """The arrays of the items' values, for a model that uses them."""
+    if not model_class(name).capabilities.uses_metadata:
+        return None
+    return catalogue_arrays(night, vocabulary.content_hash, vocabulary.num_items)

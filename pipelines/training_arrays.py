@@ -8,9 +8,10 @@ memory are a few numbers a subject and a few rows. The folder's name follows fro
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
@@ -88,13 +89,18 @@ class Days:
 
 def ensure_arrays(con: duckdb.DuckDBPyConnection, days: Days, folder: Path) -> Path:
     """Return the folder of the arrays of these days, below ``folder``: written now, in place of others, if need be."""
-    path = folder / days.key
+    return written_once(folder, days.key, partial(_write, con, days))
+
+
+def written_once(folder: Path, key: str, write: Callable[[Path], None]) -> Path:
+    """Return the folder ``key`` below ``folder``: if it is not there, ``write`` fills it, and all others go."""
+    path = folder / key
     if path.exists():
         return path
     shutil.rmtree(folder, ignore_errors=True)
     fresh = folder / f".{uuid.uuid4().hex}"
     fresh.mkdir(parents=True)
-    _write(con, days, fresh)
+    write(fresh)
     with suppress(OSError):  # another process was faster
         os.rename(fresh, path)
     return path

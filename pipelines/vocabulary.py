@@ -29,23 +29,26 @@ def vocabulary_kernel(statistics: Statistics, day: date) -> Kernel:
     return Kernel("metadata_vocabulary", (counted, Step("numbered", (), ("counted",), _numbered(day))))
 
 
-TOKENS: Final = r"""
+ITEM_TOKENS: Final = r"""
     with item_tokens as (
-        select 'item' as field, item_id as token from files
+        select item_id, 'item' as field, item_id as token from files
         union all
-        select 'title', unnest(list_distinct(string_split_regex(lower(title), '[^\p{L}\p{N}]+'))) from files
+        select item_id, 'title', unnest(list_distinct(string_split_regex(lower(title), '[^\p{L}\p{N}]+'))) from files
         union all
-        select 'brand', brand from files
+        select item_id, 'brand', brand from files
         union all
-        select 'category_' || level, array_to_string(category[:level], ' > ')
-        from (select category, unnest(range(1, len(category) + 1)) as level from files)
+        select item_id, 'category_' || level, array_to_string(category[:level], ' > ')
+        from (select item_id, category, unnest(range(1, len(category) + 1)) as level from files)
         union all
-        select 'attribute:' || entry.key, unnest(list_distinct(entry.value))
-        from (select unnest(map_entries(attributes)) as entry from files)
+        select item_id, 'attribute:' || entry.key, unnest(list_distinct(entry.value))
+        from (select item_id, unnest(map_entries(attributes)) as entry from files)
     )
-    from item_tokens where token <> ''
+    select item_id, field, token from item_tokens where token <> ''
 """
 """SELECT of the tokens of each item, each once; reads ``files`` of the table ``items``."""
+
+TOKENS: Final = f"select field, token from ({ITEM_TOKENS})"
+"""The same without the item."""
 
 
 def _counted(statistics: Statistics) -> str:

@@ -8,6 +8,7 @@ import pytest
 from benchmarks import model_cells
 from benchmarks.model_cells import Cell, measure, rank_test
 from benchmarks.protocols import load_task
+from models.catalogue import Catalogue
 from models.markov import Markov
 from models.recommender import ModelConfig
 from models.registry import configure
@@ -76,7 +77,7 @@ def test_candidates_are_ranked_as_they_stand_among_all_items(tmp_path: Path) -> 
     negatives = [[f"i{item}" for item in range(40, 21, -1)]] * 4
     write(tmp_path / name / "candidates.parquet", stored | {"negatives": negatives})
     task = load_task(name, tmp_path)
-    model = Markov(Markov.presets["small"], task.num_items)  # type: ignore[arg-type]
+    model = Markov(Markov.presets["small"], Catalogue(task.num_items))  # type: ignore[arg-type]
     model.fit(task.everything, seed=0)
     lists = rank_test(task, model)
     assert lists.shape == task.candidates.shape == (4, 20)

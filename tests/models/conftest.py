@@ -8,6 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from models.catalogue import Catalogue
 from models.sequences import FIRST_ITEM, Sequences
 
 SECONDS_PER_DAY = 86_400
@@ -30,6 +31,11 @@ class Shop:
     train: Sequences
     histories: Sequences
     targets: Sequences
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The items of the shop, of which nothing else is known."""
+        return Catalogue(self.num_items)
 
 
 def make_shop(num_users: int = 300, num_real: int = 60, length: int = 15, jump: float = 0.3, seed: int = 7) -> Shop:

@@ -26,7 +26,7 @@ Lists = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 @pytest.fixture(scope="module", params=names())
 def model(request: pytest.FixtureRequest, shop: "Shop") -> Recommender:
-    fitted = build(request.param, "tiny", shop.num_items)
+    fitted = build(request.param, "tiny", shop.catalogue)
     fitted.fit(shop.train, seed=3)
     return fitted
 
@@ -43,7 +43,7 @@ def assert_same_lists(found: Lists, expected: Lists) -> None:
 
 def test_a_refit_equals_the_fit(model: Recommender, shop: "Shop", everything: NDArray[np.bool_]) -> None:
     expected = model.topk(shop.histories, 10, everything)
-    again = build(model.name, model.config, shop.num_items)
+    again = build(model.name, model.config, shop.catalogue)
     for _ in range(2):  # a new instance, and then one that has learnt something before
         report = again.fit(shop.train, seed=3)
         found = again.topk(shop.histories, 10, everything)
@@ -57,7 +57,7 @@ def test_a_loaded_checkpoint_gives_the_same_lists(
     model: Recommender, shop: "Shop", everything: NDArray[np.bool_], tmp_path: Path
 ) -> None:
     save(tmp_path / "model", model, "v1", date(2024, 3, 9))
-    found = load(tmp_path / "model", "v1").topk(shop.histories, 10, everything)
+    found = load(tmp_path / "model", model.catalogue, "v1").topk(shop.histories, 10, everything)
     expected = model.topk(shop.histories, 10, everything)
     assert (found[0] == expected[0]).all()
     assert (found[1] == expected[1]).all()
@@ -66,13 +66,13 @@ def test_a_loaded_checkpoint_gives_the_same_lists(
 def test_a_foreign_vocabulary_is_refused(model: Recommender, tmp_path: Path) -> None:
     save(tmp_path / "model", model, "v1", date(2024, 3, 9))
     with pytest.raises(ValueError, match="v1, not v2"):
-        load(tmp_path / "model", "v2")
+        load(tmp_path / "model", model.catalogue, "v2")
 
 
 def test_a_checkpoint_of_the_future_is_refused(model: Recommender, tmp_path: Path) -> None:
     save(tmp_path / "model", model, "v1", date(2024, 3, 9))
     with pytest.raises(ValueError, match="2024-03-09, but only days up to 2024-03-08"):
-        load(tmp_path / "model", "v1", latest_as_of=date(2024, 3, 8))
+        load(tmp_path / "model", model.catalogue, "v1", latest_as_of=date(2024, 3, 8))
 
 
 def test_lists_are_full_ordered_and_hold_only_what_is_allowed(model: Recommender, shop: "Shop") -> None:
@@ -203,7 +203,7 @@ def test_lists_and_fits_leave_their_input_alone(
     model: Recommender, shop: "Shop", everything: NDArray[np.bool_]
 ) -> None:
     before = shop.train.items.copy()
-    again = build(model.name, "tiny", shop.num_items)
+    again = build(model.name, "tiny", shop.catalogue)
     again.fit(shop.train.tail(4), seed=0)
     again.topk(shop.histories, 3, everything, exclude_seen=True)
     assert (shop.train.items == before).all()

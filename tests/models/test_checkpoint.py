@@ -17,14 +17,14 @@ DAY = date(2024, 3, 9)
 
 @pytest.fixture
 def model(shop: "Shop") -> Markov:
-    fitted = Markov(MarkovConfig(num_steps=2), shop.num_items)
+    fitted = Markov(MarkovConfig(num_steps=2), shop.catalogue)
     fitted.fit(shop.train, seed=0)
     return fitted
 
 
 def test_what_was_saved_is_loaded(tmp_path: Path, model: Markov) -> None:
     checkpoint_hash = save(tmp_path / "run" / "markov", model, "v1", DAY)
-    loaded = load(tmp_path / "run" / "markov", "v1", latest_as_of=DAY)
+    loaded = load(tmp_path / "run" / "markov", model.catalogue, "v1", latest_as_of=DAY)
     assert isinstance(loaded, Markov)
     assert loaded.config == model.config
     assert all((loaded.state()[name] == array).all() for name, array in model.state().items())
@@ -49,13 +49,13 @@ def test_the_hash_follows_the_contents(tmp_path: Path, model: Markov) -> None:
 def test_a_foreign_vocabulary_is_refused_with_both_values(tmp_path: Path, model: Markov) -> None:
     save(tmp_path / "a", model, "v1", DAY)
     with pytest.raises(ValueError, match="made for vocabulary v1, not v2"):
-        load(tmp_path / "a", "v2")
+        load(tmp_path / "a", model.catalogue, "v2")
 
 
 def test_a_model_that_knows_the_future_is_refused_with_both_dates(tmp_path: Path, model: Markov) -> None:
     save(tmp_path / "a", model, "v1", DAY)
     with pytest.raises(ValueError, match="up to 2024-03-09, but only days up to 2024-03-08"):
-        load(tmp_path / "a", "v1", latest_as_of=date(2024, 3, 8))
+        load(tmp_path / "a", model.catalogue, "v1", latest_as_of=date(2024, 3, 8))
 
 
 def test_damaged_weights_are_refused(tmp_path: Path, model: Markov) -> None:
@@ -64,7 +64,7 @@ def test_damaged_weights_are_refused(tmp_path: Path, model: Markov) -> None:
     weights[-1] ^= 1
     (tmp_path / "a" / WEIGHTS_FILE).write_bytes(weights)
     with pytest.raises(ValueError, match="damaged: sha256"):
-        load(tmp_path / "a", "v1")
+        load(tmp_path / "a", model.catalogue, "v1")
 
 
 def test_a_newer_format_is_refused(tmp_path: Path, model: Markov) -> None:
@@ -72,7 +72,7 @@ def test_a_newer_format_is_refused(tmp_path: Path, model: Markov) -> None:
     header = tmp_path / "a" / HEADER_FILE
     header.write_text(header.read_text().replace('"format_version": 1', '"format_version": 2'))
     with pytest.raises(ValueError, match="format_version"):
-        load(tmp_path / "a", "v1")
+        load(tmp_path / "a", model.catalogue, "v1")
 
 
 def test_saving_again_replaces_and_leaves_nothing_beside(tmp_path: Path, model: Markov) -> None:
@@ -101,7 +101,7 @@ def test_a_failed_save_leaves_the_old_checkpoint(
     with pytest.raises(OSError, match="disk full"):
         save(tmp_path / "a", model, "v2", DAY)
     monkeypatch.undo()
-    assert load(tmp_path / "a", "v1").num_items == model.num_items
+    assert load(tmp_path / "a", model.catalogue, "v1").num_items == model.num_items
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
@@ -110,4 +110,4 @@ def test_state_need_not_be_contiguous(tmp_path: Path, model: Markov, monkeypatch
     spread = np.repeat(state["order"], 2)[::2]
     monkeypatch.setattr(model, "state", lambda: state | {"order": spread})
     save(tmp_path / "a", model, "v1", DAY)
-    assert (load(tmp_path / "a", "v1").state()["order"] == state["order"]).all()
+    assert (load(tmp_path / "a", model.catalogue, "v1").state()["order"] == state["order"]).all()

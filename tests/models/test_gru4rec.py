@@ -13,7 +13,7 @@ TINY = Gru4RecConfig(dim=16, hidden_dim=24, length=8, num_epochs=15, learning_ra
 
 
 def test_a_planted_chain_is_learnt(shop: "Shop") -> None:
-    model = Gru4Rec(TINY, shop.num_items)
+    model = Gru4Rec(TINY, shop.catalogue)
     model.fit(shop.train, seed=0)
     items, _ = model.topk(shop.histories, 1, np.ones(shop.num_items, np.bool_))
     assert hit_at(relevance(items, shop.targets), 1).mean() > 0.9

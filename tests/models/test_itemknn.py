@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import itemknn
+from models.catalogue import Catalogue
 from models.itemknn import ItemKnn, ItemKnnConfig, row_blocks, touched
 from models.sequences import Sequences
 
@@ -42,7 +43,7 @@ def test_it_equals_a_dense_computation(
     sequences: Make, rows: list[list[int]], num_neighbours: int, shrinkage: float, max_events: int, block_entries: int
 ) -> None:
     config = ItemKnnConfig(num_neighbours=num_neighbours, shrinkage=shrinkage, max_events=max_events)
-    model = ItemKnn(config, NUM_ITEMS)
+    model = ItemKnn(config, Catalogue(NUM_ITEMS))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(itemknn, "BLOCK_ENTRIES", block_entries)
         model.fit(sequences(*rows), seed=0)
@@ -52,7 +53,7 @@ def test_it_equals_a_dense_computation(
 
 
 def test_older_events_ask_less(sequences: Make) -> None:
-    model = ItemKnn(ItemKnnConfig(shrinkage=0, query_decay=0.5), 6)
+    model = ItemKnn(ItemKnnConfig(shrinkage=0, query_decay=0.5), Catalogue(6))
     model.fit(sequences([2, 3], [4, 5]), seed=0)
     np.testing.assert_allclose(model.found(sequences([2, 4])).toarray()[0, [3, 5]], [0.5, 1])
 

@@ -3,6 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from models.catalogue import Catalogue
 from models.markov import Markov, MarkovConfig
 from models.sequences import Sequences
 
@@ -10,7 +11,7 @@ Make = Callable[..., Sequences]
 
 
 def fitted(train: Sequences, num_items: int, **settings: float) -> Markov:
-    model = Markov(MarkovConfig.model_validate(settings), num_items)
+    model = Markov(MarkovConfig.model_validate(settings), Catalogue(num_items))
     model.fit(train, seed=0)
     return model
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from models.catalogue import Catalogue
 from models.metrics import hit_at, relevance
 from models.recommender import Validation
 from models.sasrec import SasRec, SasRecConfig
@@ -34,16 +35,16 @@ def first_place(model: SasRec, shop: "Shop | Padded") -> float:
     ],
 )
 def test_every_loss_learns_a_planted_chain(shop: "Shop", how: dict[str, Any]) -> None:
-    model = SasRec(TINY.model_copy(update=how), shop.num_items)
+    model = SasRec(TINY.model_copy(update=how), shop.catalogue)
     model.fit(shop.train, seed=0)
     assert first_place(model, shop) > 0.8
 
 
 def test_a_warm_start_begins_with_what_was_known_and_takes_new_items(shop: "Shop", sequences: Make) -> None:
-    early = SasRec(TINY, shop.num_items)
+    early = SasRec(TINY, shop.catalogue)
     early.fit(shop.train, seed=0)
-    grown = SasRec(TINY.model_copy(update={"num_epochs": 1, "learning_rate": 1e-6}), shop.num_items + 3)
-    cold = SasRec(grown.config, shop.num_items + 3)
+    grown = SasRec(TINY.model_copy(update={"num_epochs": 1, "learning_rate": 1e-6}), Catalogue(shop.num_items + 3))
+    cold = SasRec(grown.config, Catalogue(shop.num_items + 3))
     grown.fit(shop.train, seed=1, start=early.state())
     cold.fit(shop.train, seed=1)
     assert first_place(grown, Padded(shop)) > 0.8 > 0.3 > first_place(cold, Padded(shop))
@@ -60,26 +61,26 @@ class Padded:
 
 
 def test_weights_of_another_shape_are_no_start(shop: "Shop") -> None:
-    other = SasRec(TINY.model_copy(update={"dim": 8, "num_epochs": 1}), shop.num_items)
+    other = SasRec(TINY.model_copy(update={"dim": 8, "num_epochs": 1}), shop.catalogue)
     other.fit(shop.train, seed=0)
     with pytest.raises(
         ValueError, match=r"cannot start from these weights: items.weight is \(62, 8\), here \(62, 16\)"
     ):
-        SasRec(TINY, shop.num_items).fit(shop.train, seed=0, start=other.state())
-    deeper = SasRec(TINY.model_copy(update={"num_blocks": TINY.num_blocks + 1, "num_epochs": 1}), shop.num_items)
+        SasRec(TINY, shop.catalogue).fit(shop.train, seed=0, start=other.state())
+    deeper = SasRec(TINY.model_copy(update={"num_blocks": TINY.num_blocks + 1, "num_epochs": 1}), shop.catalogue)
     deeper.fit(shop.train, seed=0)
     with pytest.raises(ValueError, match=r"blocks\.\d\.\S+ is in one of the networks only"):
-        SasRec(TINY, shop.num_items).fit(shop.train, seed=0, start=deeper.state())
-    larger = SasRec(TINY, shop.num_items + 1)
+        SasRec(TINY, shop.catalogue).fit(shop.train, seed=0, start=deeper.state())
+    larger = SasRec(TINY, Catalogue(shop.num_items + 1))
     larger.fit(shop.train, seed=0)
     with pytest.raises(ValueError, match=r"cannot start from these weights: items\.weight"):
-        SasRec(TINY, shop.num_items).fit(shop.train, seed=0, start=larger.state())
+        SasRec(TINY, shop.catalogue).fit(shop.train, seed=0, start=larger.state())
 
 
 @pytest.mark.all  # compiling takes most of a minute
 def test_an_early_stop_works_with_a_compiled_network(shop: "Shop") -> None:
     config = TINY.model_copy(update={"compile": True, "num_epochs": 2, "precision": "float32"})
-    model, plain = SasRec(config, shop.num_items), SasRec(config.model_copy(update={"compile": False}), shop.num_items)
+    model, plain = SasRec(config, shop.catalogue), SasRec(config.model_copy(update={"compile": False}), shop.catalogue)
     validation = Validation(shop.histories, shop.targets)
     ours, theirs = (each.fit(shop.train, validation, seed=0).records for each in (model, plain))
     assert [record.loss for record in ours] == pytest.approx([record.loss for record in theirs], rel=0.05)

@@ -18,7 +18,7 @@ torch.set_num_threads(1)
 shop = make_shop()
 config = SasRecConfig(dim=16, length=8, num_blocks=1, num_epochs=3, batch_size=33, dropout=0, precision="float32")
 with process_group():
-    model = SasRec(config, shop.num_items)
+    model = SasRec(config, shop.catalogue)
     report = model.fit(shop.train, Validation(shop.histories, shop.targets), seed=0)
     if rank() == 0:
         print(json.dumps([num_processes(), [[record.loss, record.metric] for record in report.records]]))

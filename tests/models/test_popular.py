@@ -3,6 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from models.catalogue import Catalogue
 from models.popular import SECONDS_PER_DAY, Popular, PopularConfig
 from models.sequences import Sequences
 
@@ -13,7 +14,7 @@ DAYS = [0, 0, 0, 0, 9, 9, 10]
 
 
 def fitted(sequences: Make, **settings: float) -> Popular:
-    model = Popular(PopularConfig(**settings), 7)
+    model = Popular(PopularConfig(**settings), Catalogue(7))
     model.fit(sequences(ITEMS, times=[day * SECONDS_PER_DAY for day in DAYS]), seed=0)
     return model
 
@@ -45,7 +46,7 @@ def test_an_event_of_the_age_of_the_half_life_counts_half(sequences: Make) -> No
 
 
 def test_rounding_does_not_turn_the_order_round(sequences: Make) -> None:
-    model = Popular(PopularConfig(half_life_days=10_000), 4)
+    model = Popular(PopularConfig(half_life_days=10_000), Catalogue(4))
     model.fit(sequences([2, 3], times=[0, 1]), seed=0)  # a second in 10,000 days: equal as float32
     items, scores = model.topk(Sequences.empty(1), 2, np.ones(4, np.bool_))
     assert items.tolist() == [[3, 2]]
@@ -53,7 +54,7 @@ def test_rounding_does_not_turn_the_order_round(sequences: Make) -> None:
 
 
 def test_counts_that_were_taken_elsewhere_give_the_model_that_a_fit_gives(sequences: Make) -> None:
-    taken = Popular(PopularConfig(window_days=1), 7)
+    taken = Popular(PopularConfig(window_days=1), Catalogue(7))
     taken.take_counts(np.array([0, 0, 0, 2, 1, 0, 0]), np.array([0, 0, 3, 2, 1, 1, 0]))
     model = fitted(sequences, window_days=1)
     assert ranking(taken) == ranking(model)
@@ -62,7 +63,7 @@ def test_counts_that_were_taken_elsewhere_give_the_model_that_a_fit_gives(sequen
 
 
 def test_without_any_event_items_rank_by_their_numbers() -> None:
-    model = Popular(PopularConfig(), 7)
+    model = Popular(PopularConfig(), Catalogue(7))
     model.take_counts(np.zeros(7, np.int64), np.zeros(7, np.int64))
     assert ranking(model) == [2, 3, 4, 5, 6]
     assert not any(scores_by_item(model).values())

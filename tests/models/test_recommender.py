@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from models.catalogue import Catalogue
 from models.recommender import Capabilities, ModelConfig, Recommender, Validation
 from models.sequences import Sequences
 from models.stages import Pass, Run, Stage, StepRecord
@@ -46,14 +47,14 @@ class Echo(Recommender[EchoConfig]):
 
 
 def fitted_echo(num_items: int = 13) -> Echo:
-    model = Echo(EchoConfig(), num_items)
+    model = Echo(EchoConfig(), Catalogue(num_items))
     model.restore({})
     return model
 
 
 def test_fit_runs_the_stages_in_order_and_permits_ranking(sequences: Make) -> None:
     seen: list[StepRecord] = []
-    model = Echo(EchoConfig(factor=3), 13)
+    model = Echo(EchoConfig(factor=3), Catalogue(13))
     report = model.fit(sequences([2, 3]), seed=0, on_step=seen.append)
     assert report.records == tuple(seen)
     assert report.chosen == EchoConfig(factor=3)
@@ -64,7 +65,7 @@ def test_fit_runs_the_stages_in_order_and_permits_ranking(sequences: Make) -> No
 
 def test_unfitted_models_do_not_rank(sequences: Make) -> None:
     with pytest.raises(ValueError, match="learnt nothing yet"):
-        Echo(EchoConfig(), 13).topk(sequences([2]), 1, np.ones(13, np.bool_))
+        Echo(EchoConfig(), Catalogue(13)).topk(sequences([2]), 1, np.ones(13, np.bool_))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_requests_that_make_no_sense_are_refused(
 
 
 def test_training_parts_that_teach_nothing_are_refused(sequences: Make) -> None:
-    model = Echo(EchoConfig(), 13)
+    model = Echo(EchoConfig(), Catalogue(13))
     with pytest.raises(ValueError, match="no known item among 2 training events"):
         model.fit(sequences([1, 1]), seed=0)
     with pytest.raises(ValueError, match="outside the 13 items"):
@@ -95,7 +96,7 @@ def test_models_are_made_from_their_own_configuration() -> None:
     with pytest.raises(ValueError, match="echo takes a EchoConfig, not a ModelConfig"):
         Echo(ModelConfig(), 13)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="num_items is 2"):
-        Echo(EchoConfig(), 2)
+        Echo(EchoConfig(), Catalogue(2))
 
 
 def test_settings_are_frozen_and_unknown_ones_refused_with_the_nearest() -> None:

@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from models.catalogue import Catalogue
 from models.markov import Markov, MarkovConfig
 from models.popular import PopularConfig
 from models.registry import build, configure, learns_by_gradient, model_class, names
@@ -15,13 +16,13 @@ def test_every_line_leads_to_a_complete_model(name: str) -> None:
     assert found.label
     assert list(found.presets) == ["tiny", "small", "paper"]
     assert all(type(config) is found.Config for config in found.presets.values())
-    model = build(name, "tiny", 5)
+    model = build(name, "tiny", Catalogue(5))
     assert isinstance(model, found)
     assert model.config == found.presets["tiny"]
 
 
 def test_a_configuration_may_be_given() -> None:
-    model = build("markov", MarkovConfig(num_steps=2), 5)
+    model = build("markov", MarkovConfig(num_steps=2), Catalogue(5))
     assert isinstance(model, Markov)
     assert model.config.num_steps == 2
 
@@ -30,9 +31,9 @@ def test_wrong_names_are_refused_with_the_nearest() -> None:
     with pytest.raises(ValueError, match="no model 'sasreg': did you mean 'sasrec'"):
         model_class("sasreg")
     with pytest.raises(ValueError, match="markov has no preset 'smal': did you mean 'small'"):
-        build("markov", "smal", 5)
+        build("markov", "smal", Catalogue(5))
     with pytest.raises(ValueError, match="markov takes a MarkovConfig"):
-        build("markov", PopularConfig(), 5)
+        build("markov", PopularConfig(), Catalogue(5))
 
 
 def test_the_models_that_learn_by_gradient_are_known_without_importing_them() -> None:

@@ -5,6 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from models.catalogue import Catalogue
 from models.recommender import Capabilities, ModelConfig, Validation
 from models.row_recommender import RowRecommender, by_popularity
 from models.sequences import Sequences
@@ -19,7 +20,7 @@ class Given(RowRecommender[ModelConfig]):
     Config = ModelConfig
 
     def __init__(self, scores: list[float], popularity: NDArray[np.int64]) -> None:
-        super().__init__(ModelConfig(), len(scores))
+        super().__init__(ModelConfig(), Catalogue(len(scores)))
         self.order = by_popularity(popularity)
         self._scores = csr_array([scores])
         self.restore({})

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.catalogue import Catalogue
 from models.metrics import hit_at, relevance
 from models.popular import Popular, PopularConfig
 from models.recommender import Recommender, Validation
@@ -25,7 +26,7 @@ def first_place(model: Recommender, shop: "Shop") -> float:
 
 
 def test_a_planted_chain_is_learnt_far_better_than_popularity(shop: "Shop") -> None:
-    model, floor = SasRec(TINY, shop.num_items), Popular(PopularConfig(), shop.num_items)
+    model, floor = SasRec(TINY, shop.catalogue), Popular(PopularConfig(), shop.catalogue)
     model.fit(shop.train, seed=0)
     floor.fit(shop.train, seed=0)
     assert first_place(model, shop) > 0.9
@@ -48,7 +49,7 @@ def test_the_last_position_alone_is_what_it_is_among_all() -> None:
 
 
 def test_order_matters_and_unknown_items_do_not(shop: "Shop", sequences: Make) -> None:
-    model = SasRec(TINY, shop.num_items)
+    model = SasRec(TINY, shop.catalogue)
     model.fit(shop.train, seed=0)
     vectors = model.queries(sequences([5, 6], [6, 5], [1, 5, 1, 6]))
     assert not np.allclose(vectors[0], vectors[1])
@@ -57,7 +58,7 @@ def test_order_matters_and_unknown_items_do_not(shop: "Shop", sequences: Make) -
 
 def test_training_repeats_exactly_and_depends_on_the_seed(shop: "Shop") -> None:
     def losses(seed: int) -> list[float]:
-        report = SasRec(TINY.model_copy(update={"num_epochs": 2}), shop.num_items).fit(shop.train, seed=seed)
+        report = SasRec(TINY.model_copy(update={"num_epochs": 2}), shop.catalogue).fit(shop.train, seed=seed)
         return [record.loss for record in report.records]
 
     before = torch.get_rng_state()
@@ -69,20 +70,20 @@ def test_training_repeats_exactly_and_depends_on_the_seed(shop: "Shop") -> None:
 def test_it_stops_early_and_the_choice_repeats_it(shop: "Shop") -> None:
     validation = Validation(shop.histories, shop.targets)
     config = TINY.model_copy(update={"num_epochs": 40, "patience": 2})
-    model = SasRec(config, shop.num_items)
+    model = SasRec(config, shop.catalogue)
     report = model.fit(shop.train, validation, seed=0)
     metrics = [record.metric for record in report.records if record.metric == record.metric]
     assert len(metrics) < 40
     assert isinstance(report.chosen, SasRecConfig)
     assert report.chosen.num_epochs == int(np.argmax(metrics)) + 1
-    again = SasRec(report.chosen, shop.num_items)
+    again = SasRec(report.chosen, shop.catalogue)
     again.fit(shop.train, seed=0)
     assert (again.queries(shop.histories) == model.queries(shop.histories)).all()
 
 
 def test_histories_without_a_pair_are_refused(sequences: Make) -> None:
     with pytest.raises(ValueError, match="no training history has two known items"):
-        SasRec(TINY, 5).fit(sequences([2], [3, 1]), seed=0)
+        SasRec(TINY, Catalogue(5)).fit(sequences([2], [3, 1]), seed=0)
 
 
 def test_heads_must_divide_the_features() -> None:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import session_knn
+from models.catalogue import Catalogue
 from models.sequences import Sequences
 from models.session_knn import SessionKnn, SessionKnnConfig
 
@@ -18,7 +19,7 @@ def found(model: SessionKnn, histories: Sequences) -> np.ndarray:
 
 
 def fitted(train: Sequences, num_items: int = NUM_ITEMS, **how: int) -> SessionKnn:
-    model = SessionKnn(SessionKnnConfig(**how), num_items)
+    model = SessionKnn(SessionKnnConfig(**how), Catalogue(num_items))
     model.fit(train, seed=0)
     return model
 

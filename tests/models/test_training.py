@@ -196,7 +196,7 @@ def on_step(record):
     if record.step == kill_at:
         os.kill(os.getpid(), signal.SIGKILL)
 
-model = build("sasrec", "tiny", shop.num_items)
+model = build("sasrec", "tiny", shop.catalogue)
 report = model.fit(shop.train, seed=3, on_step=on_step, folder=folder)
 print([record.loss for record in report.records])
 """

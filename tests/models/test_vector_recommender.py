@@ -6,6 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models import vector_recommender
+from models.catalogue import Catalogue
 from models.recommender import Capabilities, ModelConfig, Validation
 from models.sequences import Sequences
 from models.stages import Run, Stage
@@ -22,7 +23,7 @@ class Nearest(VectorRecommender[ModelConfig]):
     Config = ModelConfig
 
     def __init__(self, vectors: NDArray[np.float32]) -> None:
-        super().__init__(ModelConfig(), len(vectors))
+        super().__init__(ModelConfig(), Catalogue(len(vectors)))
         self._vectors = vectors
         self.restore({})
 

@@ -25,6 +25,7 @@ def fit_of(root: Path, visits: list[Visit], chain: str, model: str = "sasrec", *
             "model": model,
             "config": config.model_dump(mode="json"),
             "num_items": 8,
+            "catalogue": None,
             "seed": 1,
             "chain": chain,
             "exclude_seen": False,

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from models.catalogue import Catalogue
 from models.markov import Markov, MarkovConfig
 from models.popular import Popular
 from models.recommender import Recommender
@@ -21,7 +22,7 @@ FROM, COLD, LEFT = (REASONS.index(reason) for reason in (FROM_MODEL, NO_HISTORY,
 
 
 def fitted() -> Recommender:
-    model = Markov(MarkovConfig(), NUM_ITEMS)
+    model = Markov(MarkovConfig(), Catalogue(NUM_ITEMS))
     model.fit(TRAIN, seed=0)
     return model
 

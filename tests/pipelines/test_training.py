@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.catalogue import Catalogue
 from models.checkpoint import HEADER_FILE, WEIGHTS_FILE
 from models.popular import Popular, PopularConfig
 from models.recommender import FitReport, ModelConfig, Recommender, Validation
@@ -60,9 +61,9 @@ class Recorder(Popular):
 
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> type[Recorder]:
-    def build(name: str, config: str | ModelConfig, num_items: int) -> Recommender:
+    def build(name: str, config: str | ModelConfig, catalogue: Catalogue) -> Recommender:
         assert name == "popular"
-        return Recorder(config if isinstance(config, PopularConfig) else PopularConfig(), num_items)
+        return Recorder(config if isinstance(config, PopularConfig) else PopularConfig(), catalogue)
 
     monkeypatch.setattr(Recorder, "calls", [], raising=False)
     monkeypatch.setattr("models.registry.build", build)

@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+
+from models.catalogue import Catalogue, Values
+
+
+def values(*rows: list[int], num_values: int = 9) -> Values:
+    offsets = np.cumsum([0, *(len(row) for row in rows)]).astype(np.int64)
+    return Values(np.array([number for row in rows for number in row], np.int32), offsets, num_values)
+
+
+def test_an_item_has_none_one_or_several_values() -> None:
+    found = values([], [], [3], [4, 8], [])
+    assert found.lengths.tolist() == [0, 0, 1, 2, 0]
+    assert Catalogue(5, {"brand": found}, {"price": np.full(5, np.nan)}).num_items == 5
+
+
+@pytest.mark.parametrize("number", [0, 9, -1])
+def test_a_value_is_a_number_of_its_field(number: int) -> None:
+    with pytest.raises(ValueError, match="allowed: 1 to 8"):
+        values([], [], [number])
+
+
+def test_offsets_begin_at_0_grow_and_end_with_the_values() -> None:
+    numbers = np.array([2, 3], np.int32)
+    for offsets, words in (([1, 2], "not from 0 to 2"), ([0, 1], "not from 0 to 2"), ([0, 2, 1, 2], "run backwards")):
+        with pytest.raises(ValueError, match=words):
+            Values(numbers, np.array(offsets, np.int64), 9)
+
+
+def test_every_field_is_of_all_items() -> None:
+    with pytest.raises(ValueError, match="field 'brand' has 3 items; the catalogue has 4"):
+        Catalogue(4, {"brand": values([], [], [2])})
+    with pytest.raises(ValueError, match="field 'price' has 5 items; the catalogue has 4"):
+        Catalogue(4, {}, {"price": np.zeros(5)})
+    with pytest.raises(ValueError, match="num_items is 2; it counts the two special numbers, so at least 3"):
+        Catalogue(2)
