@@ -52,7 +52,7 @@ def configure(name: str, preset: str, settings: Mapping[str, Any]) -> ModelConfi
 def build(name: str, preset_or_config: str | ModelConfig, catalogue: Catalogue) -> Recommender:
     """Make an unfitted model from a preset's name (tiny, small, paper) or a configuration of that model.
 
-    num_items counts the two special numbers. Raises ValueError for an unknown model or preset.
+    Raises ValueError for an unknown model or preset.
     """
     if isinstance(preset_or_config, str):
         preset_or_config = configure(name, preset_or_config, {})

@@ -20,7 +20,6 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.numpy import load_file, save_file
 
 from models import checkpoint, registry
-from models.catalogue import Catalogue
 from models.recommender import FitReport, MissingDevice, NothingToLearn, Recommender, UnfitStart, Validation
 from models.sequences import Sequences
 from models.stages import StepRecord
@@ -115,8 +114,7 @@ def _take(fit: Fit, answer: dict[str, Any]) -> tuple[Recommender, FitReport]:
 
 def _unfitted(fit: Fit) -> Recommender:
     config = registry.model_class(fit.model).Config.model_validate(fit.config)
-    catalogue = read_catalogue(fit.catalogue, fit.num_items) if fit.catalogue else Catalogue(fit.num_items)
-    return registry.build(fit.model, config, catalogue)
+    return registry.build(fit.model, config, read_catalogue(fit.catalogue, fit.num_items))
 
 
 def _with_events(sequences: Sequences) -> Sequences:

@@ -37,8 +37,10 @@ def catalogue_arrays(night: Night, vocabulary_hash: str, num_items: int) -> Path
     return written_once(night.store.scratch / "catalogue_arrays", key, write)
 
 
-def read_catalogue(folder: Path, num_items: int) -> Catalogue:
-    """Map the arrays of a folder into memory."""
+def read_catalogue(folder: Path | None, num_items: int) -> Catalogue:
+    """Map the arrays of a folder into memory; without one, nothing is known but the number of items."""
+    if folder is None:
+        return Catalogue(num_items)
     fields = {}
     for number, about in enumerate(json.loads((folder / INDEX_FILE).read_text())):
         numbers, offsets = (np.load(folder / f"{number}-{part}.npy", mmap_mode="r") for part in ("numbers", "offsets"))

@@ -36,7 +36,8 @@ def run_query(views: Path, name: str, parameters: Mapping[str, str]) -> tuple[li
     optional = set(re.findall(r"coalesce\(getvariable\('(\w+)'\)", sql))
     _check_parameters(name, parameters, known, known - optional)
     with open_views(views) as con:
-        _check_model(con, parameters.get("model"))
+        if "model" in parameters:
+            _check_model(con, parameters["model"])
         for key, value in parameters.items():
             con.execute(f"set variable {identifier(key)} = {quote(value)}")
         answer = con.execute(sql)
@@ -46,14 +47,7 @@ def run_query(views: Path, name: str, parameters: Mapping[str, str]) -> tuple[li
 def _read_query(name: str) -> str:
     names = sorted(path.stem for path in FOLDER.glob("*.sql"))
     if name not in names:
-        nearest = difflib.get_close_matches(name, names, n=1)
-        raise InputError(
-            f"there is no query {name!r}",
-            where=FOLDER,
-            value=name,
-            allowed=", ".join(names),
-            fix=f"did you mean {nearest[0]}?" if nearest else "name one of these",
-        )
+        raise _unknown("query", name, names, FOLDER)
     return (FOLDER / f"{name}.sql").read_text(encoding="utf-8")
 
 
@@ -72,17 +66,21 @@ def _check_parameters(name: str, given: Mapping[str, str], known: set[str], need
         )
 
 
-def _check_model(con: duckdb.DuckDBPyConnection, model: str | None) -> None:
+def _check_model(con: duckdb.DuckDBPyConnection, model: str) -> None:
     models = [name for (name,) in con.execute("select distinct model from training_runs order by model").fetchall()]
-    if model is not None and model not in models:
-        nearest = difflib.get_close_matches(model, models, n=1)
-        raise InputError(
-            f"there is no model {model!r}",
-            where="training_runs",
-            value=model,
-            allowed=", ".join(models),
-            fix=f"did you mean {nearest[0]}?" if nearest else "name one of these",
-        )
+    if model not in models:
+        raise _unknown("model", model, models, "training_runs")
+
+
+def _unknown(kind: str, name: str, names: Sequence[str], where: Path | str) -> InputError:
+    nearest = difflib.get_close_matches(name, names, n=1)
+    return InputError(
+        f"there is no {kind} {name!r}",
+        where=where,
+        value=name,
+        allowed=", ".join(names),
+        fix=f"did you mean {nearest[0]}?" if nearest else "name one of these",
+    )
 
 
 def console() -> Console:

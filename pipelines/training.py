@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from models import checkpoint
-from models.catalogue import Catalogue
 from models.recommender import FitReport, MissingDevice, ModelConfig, NothingToLearn, Recommender, UnfitStart
 from models.registry import learns_by_gradient, model_class
 from models.sequences import Sequences
@@ -199,8 +198,7 @@ def load_model(night: Night, name: str, chain: str, vocabulary: Vocabulary, late
     folder = night.store.fetch(part) / chain
     if not folder.exists():
         return None
-    arrays = _catalogue_arrays(night, name, vocabulary)
-    catalogue = read_catalogue(arrays, vocabulary.num_items) if arrays else Catalogue(vocabulary.num_items)
+    catalogue = read_catalogue(_catalogue_arrays(night, name, vocabulary), vocabulary.num_items)
     return checkpoint.load(folder, catalogue, vocabulary.content_hash, latest_as_of)
 
 

@@ -14,6 +14,17 @@ from tests.pipelines.wild_log import run_ranges, wild_settings, write_wild_log
 
 
 @pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Networks as small as these train faster without a pool of threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
 def read(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Read]:
     folder = tmp_path_factory.mktemp("raw")
     with connect(Storage(), folder / "scratch") as con:

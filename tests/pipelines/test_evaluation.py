@@ -1,6 +1,5 @@
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import replace
 from math import log2
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,12 +26,7 @@ WHOLE = {"users", "known_users", "new_users", "anonymous_sessions"}
 Subject = tuple[bool, list[int], list[int], list[int]]  # is it a user, and what it did in train, validation and test
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def in_part(number: int, rows: list[list[int]]) -> Sequences:

@@ -1,13 +1,12 @@
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from models.registry import model_class
 from pipelines.contracts import RECOMMENDATIONS, RELATED_ITEMS, Contract
@@ -39,12 +38,7 @@ WALKS = (
 Build = Callable[[Night], list[Write]]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def trained(

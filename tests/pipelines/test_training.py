@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -6,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from models.catalogue import Catalogue
 from models.checkpoint import HEADER_FILE, WEIGHTS_FILE
@@ -31,12 +29,7 @@ ON_N_MINUS_1 = (Visit("ann", 3, "fffe", hour=15), Visit("new", 3, "fedc"), Visit
 ON_N = (Visit("ann", 5, "fffe", hour=15), Visit("newer", 5, "fedc"), Visit("?z", 5, "fa"))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def runs(night: Night, name: str) -> list[Row]:

@@ -1,13 +1,12 @@
 """From what training begins: random weights, those of the night before, what a killed one left; how it breaks down."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import load_file
 
 from models.checkpoint import WEIGHTS_FILE
@@ -21,13 +20,7 @@ from pipelines.training_data import load_training_data
 from tests.pipelines.small_store import Row, Visit, day, make_night, shop_settings, train
 from tests.pipelines.small_training import WEEK, checkpoint, folder_of
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 BARELY: Row = {"num_epochs": 1, "learning_rate": 1e-7, "precision": "float32"}
