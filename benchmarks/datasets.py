@@ -5,7 +5,8 @@ events. Items are numbered from 2 in the order of their ids, so a number means t
 order in which they first appear in the file.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from benchmarks.item_fields import make_catalogue
+from models.catalogue import Catalogue
 from models.sequences import FIRST_ITEM, Sequences
 from pipelines.errors import InputError
 
@@ -29,38 +32,44 @@ class Source:
     """How one data set is read.
 
     subject: column of the user or session. order: columns by which a subject's events are sorted; the order of the file
-    breaks ties and is all there is without a column. Times are those of ``timestamp``, or 0. category: column of the
-    items, or empty. with_unseen_items: whether items without any event are numbered too, and so may be recommended.
+    breaks ties and is all there is without a column. Times are those of ``timestamp``, or 0. fields: columns of the
+    items, by the names that models know; see ``benchmarks.item_fields``. with_unseen_items: whether items without any event are numbered too, and so may be recommended.
     """
 
     subject: str
     order: tuple[str, ...] = ()
-    category: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
     with_unseen_items: bool = False
 
 
+_BEAUTY: Final = {
+    "title": "title",
+    "brand": "brand_id",
+    "category_1": "category",
+    "category_2": "category_leaf",
+    "attribute:ids": "attribute_ids",
+}
+_RETAILROCKET: Final = {"category_1": "parent_category", "category_2": "category"}
+_GLOBO: Final = {"category_1": "category_id", "created_at": "created_at"}
 SOURCES: Final[dict[str, Source]] = {
-    "movielens_1m": Source("user_id", (TIME,), "category"),
-    "movielens_latest_small": Source("user_id", (TIME,), "category"),
-    "amazon_beauty": Source("user_id", (TIME, "seq"), "category_leaf"),
+    "movielens_1m": Source("user_id", (TIME,), {"category_1": "category"}),
+    "movielens_latest_small": Source("user_id", (TIME,), {"category_1": "category"}),
+    "amazon_beauty": Source("user_id", (TIME, "seq"), _BEAUTY),
     "amazon_luxury_beauty": Source("user_id", ("seq",), with_unseen_items=True),
-    "diginetica": Source("session_id", ("position",), "category", with_unseen_items=True),
-    "retailrocket": Source("session_id", ("position",), "category", with_unseen_items=True),
+    "diginetica": Source("session_id", ("position",), {"category_1": "category"}, with_unseen_items=True),
+    "retailrocket": Source("session_id", ("position",), _RETAILROCKET, with_unseen_items=True),
     "yoochoose_100k": Source("session_id", (TIME,), with_unseen_items=True),
-    "globo_news": Source("session_id", (TIME,), "category_id", with_unseen_items=True),
+    "globo_news": Source("session_id", (TIME,), _GLOBO, with_unseen_items=True),
     "lightgcn_gowalla": Source("user_id", with_unseen_items=True),
 }
 
 
 @dataclass(frozen=True)
 class Items:
-    """The items of a data set: ``ids[n]`` is the id of number n, null for the special numbers 0 and 1.
-
-    ``categories`` int64[num_items] are equal for items of one category; -1 where none is known.
-    """
+    """The items of a data set: ``ids[n]`` is the id of number n, null for the special numbers 0 and 1."""
 
     ids: pa.Array
-    categories: NDArray[np.int64]
+    catalogue: Catalogue
 
     def numbers(self, ids: pa.Array) -> NDArray[np.int32]:
         """Return the number of each id, int32. Raises ValueError for an id that has none."""
@@ -118,15 +127,13 @@ def read_columns(path: Path, *names: str, optional: tuple[str, ...] = ()) -> dic
 
 
 def _number_items(folder: Path, used: pa.Array, source: Source) -> Items:
-    table = read_columns(folder / ITEMS, "item_id", *([source.category] if source.category else []))
+    table = read_columns(folder / ITEMS, "item_id", *source.fields.values())
     listed = table["item_id"]
     found = pa.concat_arrays([used.cast(listed.type), listed]) if source.with_unseen_items else used.cast(listed.type)
     real = pc.unique(found)
     ids = pa.concat_arrays([pa.nulls(FIRST_ITEM, listed.type), real.take(pc.sort_indices(real))])
-    if not source.category:
-        return Items(ids, np.full(len(ids), -1, np.int64))
-    of_item = table[source.category].take(pc.index_in(ids, value_set=listed, skip_nulls=True))
-    return Items(ids, of_item.dictionary_encode().indices.fill_null(-1).to_numpy().astype(np.int64))
+    columns = {name: table[column] for name, column in source.fields.items()}
+    return Items(ids, make_catalogue(ids, listed, columns))
 
 
 def _seconds(events: dict[str, pa.Array], source: Source) -> NDArray[np.int64]:

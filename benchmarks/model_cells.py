@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from benchmarks.memory import peak_mib
 from benchmarks.model_settings import settings_of
 from benchmarks.protocols import Task, load_task
-from models.catalogue import Catalogue
 from models.list_metrics import coverage_at
 from models.metrics import case_metrics
 from models.recommender import Recommender
@@ -58,13 +57,13 @@ def measure(task: Task, model: str, seed: int) -> Cell:
     """Fit, select on the validation part, refit where the protocol says so, rank the test."""
     config = settings_of(task.name, model)
     started = time.perf_counter()
-    fitted = model_class(model)(config, Catalogue(task.num_items))
+    fitted = model_class(model)(config, task.items.catalogue)
     report = fitted.fit(task.train, task.validation, seed=seed)
     seconds = {"fit_seconds": time.perf_counter() - started}
     metrics = [record.metric for record in report.records if record.metric == record.metric]
     if task.protocol in REFITTED:
         started = time.perf_counter()
-        fitted = model_class(model)(report.chosen, Catalogue(task.num_items))
+        fitted = model_class(model)(report.chosen, task.items.catalogue)
         fitted.fit(task.everything, seed=seed)
         seconds["refit_seconds"] = time.perf_counter() - started
     started = time.perf_counter()

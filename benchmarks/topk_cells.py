@@ -96,7 +96,7 @@ class Question(BaseModel):
 
     def exact(self, k: int) -> tuple[NDArray[np.int32], Floats]:
         """Rank by top_products."""
-        return top_products.top_products(self.users_BD, self.items_VD, k, self.allowed, self.barred)
+        return top_products.top_products(self.users_BD, [self.items_VD], k, self.allowed, self.barred)
 
 
 def main(text: str) -> None:

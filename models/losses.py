@@ -96,15 +96,15 @@ def binary_cross_entropy(hidden_TD: Tensor, table_VD: Tensor, targets_T: Tensor,
 
 
 def generalised_binary_cross_entropy(
-    hidden_TD: Tensor, table_VD: Tensor, targets_T: Tensor, negatives: Negatives, calibration: float
+    hidden_TD: Tensor, table_VD: Tensor, targets_T: Tensor, negatives: Negatives, calibration: float, num_items: int
 ) -> Tensor:
     """Return the gBCE of Petrov & Macdonald (arXiv 2308.07192): less overconfident than BCE.
 
     The target's probability is raised to a power between 1 (calibration 0: BCE with K negatives a target) and the
-    share of items that are drawn (calibration 1: trained scores are as if no item were left out). With as many draws as
-    items none is left out, and the power is 1.
+    share of the num_items items that are drawn (calibration 1: trained scores are as if no item were left out). With as
+    many draws as items none is left out, and the power is 1.
     """
-    sampled = min(1.0, len(negatives.numbers) / max(1, len(table_VD) - 1))
+    sampled = min(1.0, len(negatives.numbers) / max(1, num_items - 1))
     power = sampled * (calibration * (1 - 1 / sampled) + 1 / sampled)
     positive_T, negative_TK = _scores(hidden_TD, table_VD, targets_T, negatives)
     terms_T = power * F.softplus(-positive_T) + F.softplus(negative_TK).sum(dim=1)

@@ -27,7 +27,7 @@ from models.losses import (
     generalised_binary_cross_entropy,
     sampled_softmax,
 )
-from models.negatives import Drawing, NegativeSampler
+from models.negatives import Drawing, Negatives, NegativeSampler
 from models.recommender import NothingToLearn, UnfitStart, Validation
 from models.sequences import FIRST_ITEM, PADDING, Sequences
 from models.stages import Run, Stage
@@ -62,9 +62,18 @@ class Encoder(nn.Module, ABC):
 
     items: nn.Embedding  # where there is a vector for each item, it is input and output
 
-    def item_vectors(self) -> Tensor:
-        """Return the vector of every item, float[num_items, D]."""
-        return self.items.weight
+    @property
+    def growing(self) -> frozenset[str]:
+        """Names of the weights with a row for each item or value, of which later nights have more."""
+        return frozenset({"items.weight"})
+
+    def table(self) -> Tensor:
+        """Return the vector of every real item, float[V, D]."""
+        return self.items.weight[FIRST_ITEM:]
+
+    def sample(self, targets_T: Tensor, negatives: Negatives) -> tuple[Tensor, Tensor, Negatives]:
+        """Return a table that has the vectors of some real items, and those items as its rows."""
+        return self.table(), targets_T, negatives
 
     @abstractmethod
     def forward(self, items_BL: Tensor) -> Tensor:
@@ -133,20 +142,29 @@ class NextItem(VectorRecommender[NextItemConfigT], Generic[NextItemConfigT]):
 
     def _loss(self, sampler: NegativeSampler, items_BL: Tensor, generator: np.random.Generator) -> tuple[Tensor, int]:
         """Predict each next item of the batch, among all real items."""
-        items_BL = items_BL.to(self._device)
-        inputs_BL, targets_BL = items_BL[:, :-1], items_BL[:, 1:]
+        hidden_TD, targets_T = self.predictions(items_BL.to(self._device))
+        return self.token_loss(hidden_TD, targets_T, partial(sampler.draw, generator=generator)), len(targets_T)
+
+    def predictions(self, items_BL: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what each target of a batch is to be told from, float[T, D], and the targets, int64[T] real items."""
+        targets_BL = items_BL[:, 1:]
         real_BL = targets_BL != PADDING
-        hidden_TD, targets_T = self._forward(inputs_BL)[real_BL], targets_BL[real_BL] - FIRST_ITEM
-        table_VD = self._encoder.items.weight[FIRST_ITEM:]
+        return self._forward(items_BL[:, :-1])[real_BL], targets_BL[real_BL] - FIRST_ITEM
+
+    def token_loss(self, hidden_TD: Tensor, targets_T: Tensor, draw: Callable[[Tensor], Negatives]) -> Tensor:
+        """Return the mean loss of the targets; `draw` gives the negatives for some targets."""
         if self.config.loss == "softmax":
-            return full_softmax(hidden_TD, table_VD, targets_T), len(targets_T)
-        negatives = sampler.draw(targets_T, generator)
+            return full_softmax(hidden_TD, self._encoder.table(), targets_T)
         losses: dict[str, Callable[..., Tensor]] = {
             "sampled_softmax": sampled_softmax,
             "bce": binary_cross_entropy,
-            "gbce": partial(generalised_binary_cross_entropy, calibration=self.config.calibration),
+            "gbce": partial(
+                generalised_binary_cross_entropy,
+                calibration=self.config.calibration,
+                num_items=self.num_items - FIRST_ITEM,
+            ),
         }
-        return losses[self.config.loss](hidden_TD, table_VD, targets_T, negatives), len(targets_T)
+        return losses[self.config.loss](hidden_TD, *self._encoder.sample(targets_T, draw(targets_T)))
 
     @property
     def _device(self) -> torch.device:
@@ -185,11 +203,9 @@ class NextItem(VectorRecommender[NextItemConfigT], Generic[NextItemConfigT]):
         encoded: NDArray[np.float32] = hidden_BD[: len(items)].float().numpy(force=True)
         return encoded
 
-    def item_vectors(self) -> NDArray[np.float32]:
-        """Return the vectors of the items."""
-        with torch.inference_mode():
-            table: NDArray[np.float32] = self._encoder.item_vectors().numpy(force=True)
-        return table
+    def item_blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Return the vectors of the items, which are the table's rows, at once."""
+        yield self._encoder.items.weight.numpy(force=True)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the weights."""
@@ -211,7 +227,7 @@ def _take_over(encoder: Encoder, start: Mapping[str, NDArray[Any]]) -> None:
         raise UnfitStart(f"cannot start from these weights: {names} is in one of the networks only")
     for name, weight in own.items():
         given = start[name]
-        grown = name == "items.weight" and len(given) <= len(weight)
+        grown = name in encoder.growing and len(given) <= len(weight)
         if given.shape[1:] != weight.shape[1:] or (len(given) != len(weight) and not grown):
             raise UnfitStart(f"cannot start from these weights: {name} is {given.shape}, here {tuple(weight.shape)}")
         weight[: len(given)] = torch.from_numpy(np.array(given))

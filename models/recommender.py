@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
@@ -167,6 +167,10 @@ class Recommender(ABC, Generic[ConfigT]):
     def reached(self, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Tell which listed items the model has a ground for, bool like ``scores``; the others only fill the list."""
         return np.isfinite(scores)
+
+    def reasons(self, histories: Sequences, items: NDArray[np.int32]) -> tuple[NDArray[np.int32], Sequence[str]]:
+        """Say why each of the items int32[B, K] that `topk` listed stands in its list: places in a list of reasons."""
+        return np.zeros(items.shape, np.int32), (self.reason,)
 
     def tie_order(self) -> NDArray[np.int32]:
         """Return all item numbers, int32[num_items], those first that go first among equal scores."""

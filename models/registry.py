@@ -16,10 +16,11 @@ _MODELS = {
     "blend": "models.blend:Blend",
     "gru4rec": "models.gru4rec:Gru4Rec",
     "sasrec": "models.sasrec:SasRec",
+    "m2trec": "models.m2trec:M2TRec",
 }
 
 
-_LEARN_BY_GRADIENT = frozenset({"gru4rec", "sasrec"})
+_LEARN_BY_GRADIENT = frozenset({"gru4rec", "sasrec", "m2trec"})
 
 
 def learns_by_gradient(name: str) -> bool:

@@ -7,10 +7,11 @@ machines that score. A title word or a value without a number of its own is left
 import hashlib
 import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 import numpy as np
+from numpy.typing import NDArray
 
 from models.catalogue import Catalogue, Values
 from pipelines.engine import create_views, quote, scan_parts
@@ -43,9 +44,15 @@ def read_catalogue(folder: Path | None, num_items: int) -> Catalogue:
         return Catalogue(num_items)
     fields = {}
     for number, about in enumerate(json.loads((folder / INDEX_FILE).read_text())):
-        numbers, offsets = (np.load(folder / f"{number}-{part}.npy", mmap_mode="r") for part in ("numbers", "offsets"))
+        numbers, offsets = (_mapped(folder / f"{number}-{part}.npy") for part in ("numbers", "offsets"))
         fields[about["field"]] = Values(numbers, offsets, about["num_values"])
     return Catalogue(num_items, fields, {name: np.load(folder / f"{name}.npy") for name in QUANTITIES})
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    """Map an array into memory, writable by name alone: torch shares no memory that it may not write to."""
+    array: NDArray[Any] = np.load(path, mmap_mode="c")
+    return array
 
 
 def _write(con: duckdb.DuckDBPyConnection, folder: Path, num_items: int) -> None:

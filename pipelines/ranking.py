@@ -21,7 +21,7 @@ REASONS: Final = (FROM_MODEL, NO_HISTORY, NOTHING_LEFT)
 class Lists:
     """Ranked lists of C subjects: item numbers int32[C, K] (0 in a slot nothing could fill), scores float32[C, K].
 
-    ``reasons`` int8[C, K] are indices of ``REASONS``; a table says the model's own reason for the first.
+    ``reasons`` int8[C, K] are indices of ``REASONS``; for the first of them a table says what the model does.
     """
 
     items: NDArray[np.int32]

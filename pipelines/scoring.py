@@ -171,8 +171,9 @@ def _recommend(scorer: Scorer, batches: Iterator[pa.RecordBatch]) -> Iterator[pa
         for start in range(0, len(begins), CHUNK_SUBJECTS):
             chosen = np.arange(start, min(start + CHUNK_SUBJECTS, len(begins)))
             rules = settings.recommendations
-            lists = scorer.rank(histories.take(chosen), rules.k, exclude_seen=rules.exclude_seen)
-            yield _rows(scorer, "recommendations", lists, subjects.slice(start, len(chosen)), "item_id")
+            asked = histories.take(chosen)
+            lists = scorer.rank(asked, rules.k, exclude_seen=rules.exclude_seen)
+            yield _rows(scorer, "recommendations", asked, lists, subjects.slice(start, len(chosen)))
 
 
 def _relate(scorer: Scorer, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
@@ -185,10 +186,10 @@ def _relate(scorer: Scorer, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Ta
             lists = scorer.rank(histories, scorer.night.settings.recommendations.related_k, exclude_seen=True)
             lists.items[lists.items == items[:, None]] = 0
             named = pa.table({"item_id": batch["item_id"].slice(start, len(items))})
-            yield _rows(scorer, "related_items", lists, named, "related_item_id")
+            yield _rows(scorer, "related_items", histories, lists, named)
 
 
-def _rows(scorer: Scorer, table: str, lists: Lists, subjects: pa.Table, item_column: str) -> pa.Table:
+def _rows(scorer: Scorer, table: str, histories: Sequences, lists: Lists, subjects: pa.Table) -> pa.Table:
     """Lists as rows of a table: slots that nothing could fill are left out, and it is told whose they are."""
     row, slot = np.nonzero(lists.items)
     short = np.flatnonzero((lists.items == 0).any(axis=1))
@@ -201,18 +202,21 @@ def _rows(scorer: Scorer, table: str, lists: Lists, subjects: pa.Table, item_col
             np.count_nonzero(lists.items[short[0]]), np.count_nonzero(scorer.vocabulary.is_listed),
         )  # fmt: skip
     reasons = lists.reasons[row, slot]
+    codes, texts = scorer.model.reasons(histories, lists.items)
+    explained = np.where(reasons == REASONS.index(FROM_MODEL), len(REASONS) + codes[row, slot], reasons)
     constants = {"as_of_date": scorer.night.day, "model": scorer.model.name, **scorer.versions}
     columns = {
         **{name: subjects[name].take(pa.array(row)) for name in subjects.column_names},
         "rank": (slot + 1).astype(np.int32),
-        item_column: scorer.vocabulary.item_ids.take(pa.array(lists.items[row, slot])),
+        _ITEM_COLUMNS[table]: scorer.vocabulary.item_ids.take(pa.array(lists.items[row, slot])),
         "score": lists.scores[row, slot],
         "source": pa.array(_SOURCES).take(pa.array(reasons)),
-        "reason": pa.array((scorer.model.reason, *REASONS[1:])).take(pa.array(reasons)),
+        "reason": pa.array([*REASONS, *texts]).take(pa.array(explained)),
         **{name: pa.repeat(pa.scalar(value), len(row)) for name, value in constants.items()},
     }
     schema = CONTRACTS[table].schema
     return pa.table({name: columns[name] for name in schema.names}).cast(schema)
 
 
+_ITEM_COLUMNS: Final = {"recommendations": "item_id", "related_items": "related_item_id"}
 _SOURCES: Final = tuple("model" if reason == FROM_MODEL else "fallback" for reason in REASONS)

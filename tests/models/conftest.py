@@ -8,10 +8,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from models.catalogue import Catalogue
+from models.catalogue import FIRST_VALUE, Catalogue, Values
 from models.sequences import FIRST_ITEM, Sequences
 
 SECONDS_PER_DAY = 86_400
+COLOURS = 8
 MakeSequences = Callable[..., Sequences]
 
 
@@ -34,8 +35,16 @@ class Shop:
 
     @property
     def catalogue(self) -> Catalogue:
-        """The items of the shop, of which nothing else is known."""
-        return Catalogue(self.num_items)
+        """The items of the shop: two fields tell them apart, and say nothing of what follows."""
+        real = np.arange(self.num_items - FIRST_ITEM)
+        fields = {"category_1": real // COLOURS, "attribute:colour": real % COLOURS}
+        return Catalogue(self.num_items, {name: one_each(numbers) for name, numbers in fields.items()})
+
+
+def one_each(numbers: NDArray[np.int64]) -> Values:
+    """A field in which every real item has one value, given from 0 on."""
+    offsets = np.concatenate([[0, 0], np.arange(len(numbers) + 1)]).astype(np.int64)
+    return Values((numbers + FIRST_VALUE).astype(np.int32), offsets, int(numbers.max()) + FIRST_VALUE + 1)
 
 
 def make_shop(num_users: int = 300, num_real: int = 60, length: int = 15, jump: float = 0.3, seed: int = 7) -> Shop:

@@ -82,17 +82,17 @@ def test_generalised_binary_cross_entropy_by_hand() -> None:
     negatives = Negatives(negatives.numbers[:1], negatives.log_expected[:1])  # one of the two others is drawn
     rest = -math.log(1 / 2)
     for calibration, power in ((0.0, 1.0), (1.0, 0.5), (0.5, 0.75)):
-        found = generalised_binary_cross_entropy(hidden, table, targets, negatives, calibration)
+        found = generalised_binary_cross_entropy(hidden, table, targets, negatives, calibration, len(table))
         assert float(found) == pytest.approx((-power * math.log(3 / 4) + rest) / 2)
 
 
 def test_the_calibrated_power_is_1_where_as_many_are_drawn_as_there_are_items() -> None:
     hidden, table, targets, negatives = hand_case()  # three draws of the two others
     for calibration in (0.0, 1.0):
-        found = generalised_binary_cross_entropy(hidden, table, targets, negatives, calibration)
+        found = generalised_binary_cross_entropy(hidden, table, targets, negatives, calibration, len(table))
         assert float(found) == pytest.approx((-math.log(3 / 4) - math.log(1 / 2) - math.log(1 / 3)) / 4)
     alone = Negatives(torch.tensor([0]), torch.zeros(1))  # of one item nothing else can be drawn
-    found = generalised_binary_cross_entropy(hidden, table[:1], targets, alone, 0.75)
+    found = generalised_binary_cross_entropy(hidden, table[:1], targets, alone, 0.75, num_items=1)
     assert float(found) == pytest.approx(-math.log(3 / 4) / 2)
 
 

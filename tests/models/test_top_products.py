@@ -27,6 +27,10 @@ def blocks_of(users: int, items: int, threads: int = 1) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
+def cut(items: np.ndarray, places: list[int]) -> list[np.ndarray]:
+    return np.split(items, places)
+
+
 def expected_lists(
     users: np.ndarray, items: np.ndarray, k: int, allowed: np.ndarray, barred: list[list[int]]
 ) -> tuple[list[list[int]], list[list[float]]]:
@@ -54,8 +58,9 @@ def test_it_equals_a_full_sort_whatever_the_blocks(
     allowed = np.array(data.draw(st.lists(st.booleans(), min_size=num_items, max_size=num_items)), bool)
     numbers = st.lists(st.integers(0, num_items - 1), max_size=4)
     barred = data.draw(st.lists(numbers, min_size=num_users, max_size=num_users))
+    cuts = data.draw(st.lists(st.integers(0, num_items), max_size=3).map(sorted))
     with blocks_of(*block):
-        found = top_products(users, items, k, allowed, sequences(*barred))
+        found = top_products(users, cut(items, cuts), k, allowed, sequences(*barred))
     numbers_expected, scores_expected = expected_lists(users, items, k, allowed, barred)
     assert found[0].tolist() == numbers_expected
     assert found[1].tolist() == scores_expected
@@ -73,7 +78,7 @@ def test_nearly_equal_products_are_ordered_by_their_exact_scores() -> None:
     found = []
     for users_block, items_block, threads in ((512, 4096, 1), (2, 100, 2), (1, 1, 1), (4, 777, 2)):
         with blocks_of(users_block, items_block, threads):
-            found.append(top_products(users, items, 20, allowed))
+            found.append(top_products(users, cut(items, [7, 1500]), 20, allowed))
     for numbers, scores in found:
         assert (numbers == found[0][0]).all()
         assert (scores == found[0][1]).all()
@@ -84,7 +89,7 @@ def test_nearly_equal_products_are_ordered_by_their_exact_scores() -> None:
 
 def test_a_user_without_a_vector_gets_the_first_items() -> None:
     items = np.random.default_rng(0).standard_normal((500, 8), dtype=np.float32)
-    numbers, scores = top_products(np.zeros((1, 8), np.float32), items, 5, np.ones(500, bool))
+    numbers, scores = top_products(np.zeros((1, 8), np.float32), [items], 5, np.ones(500, bool))
     assert numbers.tolist() == [[2, 3, 4, 5, 6]]
     assert not scores.any()
 
@@ -93,9 +98,9 @@ def test_a_user_without_a_vector_gets_the_first_items() -> None:
 def test_vectors_that_are_not_finite_are_refused(broken: float) -> None:
     good, bad = np.ones((4, 2), np.float32), np.array([[1, 1], [1, broken], [1, 1], [1, 1]], np.float32)
     with pytest.raises(FloatingPointError, match="vector of user 1 is not finite"):
-        top_products(bad, good, 1, np.ones(4, bool))
+        top_products(bad, [good], 1, np.ones(4, bool))
     with pytest.raises(FloatingPointError, match="vector of item 1 is not finite"):
-        top_products(good, bad, 1, np.ones(4, bool))
+        top_products(good, [bad[:1], bad[1:]], 1, np.ones(4, bool))
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -103,4 +108,4 @@ def test_scores_that_float32_cannot_hold_are_refused(sign: int) -> None:
     """Both products overflow on the way, also where the sum is 0: infinity minus infinity is no number."""
     users, items = np.array([[1e30, 1e30]], np.float32), np.full((6, 2), 1e30, np.float32) * [[1, sign]]
     with pytest.raises(FloatingPointError, match=r"up to 1\.4e\+30 and 1\.4e\+30 long.*the model diverged"):
-        top_products(users, items.astype(np.float32), 3, np.ones(6, bool))
+        top_products(users, [items.astype(np.float32)], 3, np.ones(6, bool))

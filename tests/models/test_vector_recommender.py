@@ -35,8 +35,8 @@ class Nearest(VectorRecommender[ModelConfig]):
     def queries(self, histories: Sequences) -> NDArray[np.float32]:
         return self._vectors[histories.items[histories.offsets[1:] - 1]]
 
-    def item_vectors(self) -> NDArray[np.float32]:
-        return self._vectors
+    def item_blocks(self) -> Iterator[NDArray[np.float32]]:
+        yield from (self._vectors[:3], self._vectors[3:])
 
     def state(self) -> dict[str, NDArray[Any]]:
         return {}

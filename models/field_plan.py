@@ -1,0 +1,158 @@
+"""Which fields of a catalogue a model reads, and how each is numbered; fixed when the model is fitted.
+
+A later catalogue has more items and more values. A value that the fitted model has no row for is unknown to it; a field
+that has lost values, or is gone, is refused: its numbers would mean other values.
+"""
+
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from models.catalogue import FIRST_VALUE, Catalogue, Values
+from models.recommender import UnfitStart
+from models.sequences import FIRST_ITEM, UNKNOWN
+
+NUM_BUCKETS = 20  # of a quantity, each with as many items
+CATEGORY = "category_"  # before the level of a category path, each of which is a field
+ATTRIBUTE = "attribute:"  # before the name of an attribute
+
+
+class Field(BaseModel):
+    """A field that a model reads. num_rows: how many values its table has, the two special numbers included.
+
+    edges: of a quantity, the bounds between its buckets; None for a field of values.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    num_rows: int
+    edges: tuple[float, ...] | None = None
+
+    def values(self, catalogue: Catalogue) -> Values:
+        """Return what each item has in this field, by number. Raises ValueError where the catalogue does not fit."""
+        known = catalogue.fields if self.edges is None else catalogue.quantities
+        if self.name not in known:
+            raise ValueError(
+                f"the catalogue has no field {self.name!r} any more, which the model has learnt: fit it anew"
+            )
+        if self.edges is not None:
+            return _buckets(catalogue.quantities[self.name], self.edges)
+        values = catalogue.fields[self.name]
+        if values.num_values < self.num_rows:
+            raise ValueError(
+                f"field {self.name!r} has {values.num_values} values, and the model has learnt {self.num_rows}: a "
+                "vocabulary only grows, so these numbers mean other values; fit the model anew"
+            )
+        return values
+
+    def grown(self, catalogue: Catalogue) -> Self:
+        """Return the field with a row for every value of a later catalogue."""
+        values = self.values(catalogue)
+        return self if self.edges is not None else self.model_copy(update={"num_rows": values.num_values})
+
+    @property
+    def level(self) -> int:
+        """The level of a category path, from 1; 0 for another field."""
+        level = self.name.removeprefix(CATEGORY)
+        return int(level) if level != self.name and level.isdigit() else 0
+
+
+Fields = tuple[Field, ...]
+_JSON = TypeAdapter(Fields)
+
+
+def plan_fields(catalogue: Catalogue) -> tuple[Fields, list[str]]:
+    """Choose the fields that tell items apart without telling each of them alone; say what is left out, and why."""
+    fields, notes = [], []
+    for name, values in sorted(catalogue.fields.items()):
+        useless = _why_useless(values)
+        if useless:
+            notes.append(f"field {name!r} is not used: {useless}")
+        else:
+            fields.append(Field(name=name, num_rows=values.num_values))
+    for name, quantity in sorted(catalogue.quantities.items()):
+        edges = _edges(quantity)
+        if edges:
+            fields.append(Field(name=name, num_rows=FIRST_VALUE + len(edges) + 1, edges=edges))
+        else:
+            notes.append(f"field {name!r} is not used: it is the same for all items, or known of none")
+    without = count_without(fields, catalogue)
+    if fields and without:
+        notes.append(
+            f"{without:,} of {catalogue.num_items - FIRST_ITEM:,} items have no value in any field: nothing tells them "
+            "from one another"
+        )
+    return tuple(fields), notes
+
+
+def count_without(fields: Sequence[Field], catalogue: Catalogue) -> int:
+    """Return how many items have no value in any of some fields."""
+    known = np.zeros(catalogue.num_items, np.bool_)
+    for field in fields:
+        known |= has_value(field.values(catalogue))
+    return int(np.count_nonzero(~known[FIRST_ITEM:]))
+
+
+def has_value(values: Values) -> NDArray[np.bool_]:
+    """Tell which items have a value that has a name, bool[num_items]."""
+    named = np.concatenate([[0], np.cumsum(values.numbers > UNKNOWN)])
+    return np.diff(named[values.offsets]) > 0
+
+
+def adopt_fields(known: Fields, planned: Fields, catalogue: Catalogue) -> Fields:
+    """Go on with the fields of an earlier night, grown to this night's values; planned: those of this night alone.
+
+    Raises UnfitStart where a field came or went, or its values are not those of then.
+    """
+    changed = {field.name for field in known} ^ {field.name for field in planned}
+    if changed:
+        names = ", ".join(sorted(changed))
+        raise UnfitStart(f"cannot start from these weights: field {names} is in one of the networks only")
+    try:
+        return tuple(field.grown(catalogue) for field in known)
+    except ValueError as error:
+        raise UnfitStart(f"cannot start from these weights: {error}") from error
+
+
+def write_fields(fields: Fields) -> NDArray[np.uint8]:
+    """Return the fields as an array, to lie among a model's weights."""
+    return np.frombuffer(_JSON.dump_json(fields), np.uint8)
+
+
+def read_fields(array: NDArray[np.uint8]) -> Fields:
+    """Read what `write_fields` wrote."""
+    return _JSON.validate_json(array.tobytes())
+
+
+def _why_useless(values: Values) -> str:
+    """Return why a field tells nothing that a model could use, or nothing if it does."""
+    counts = np.bincount(values.numbers, minlength=FIRST_VALUE)[FIRST_VALUE:]
+    counts = counts[counts > 0]
+    if not len(counts):
+        return "no item has a value"
+    if len(counts) == 1 and has_value(values)[FIRST_ITEM:].all():
+        return "all items have the same value"
+    if len(counts) > 1 and counts.max() == 1:
+        return "no two items share a value, so what is learnt of one says nothing of another"
+    return ""
+
+
+def _edges(quantity: NDArray[np.float64]) -> tuple[float, ...]:
+    """Return the bounds between buckets of as many items each; fewer where many items have the same quantity."""
+    known = quantity[np.isfinite(quantity)]
+    if not len(known):
+        return ()
+    bounds = np.unique(np.quantile(known, np.arange(1, NUM_BUCKETS) / NUM_BUCKETS))
+    return tuple(float(bound) for bound in bounds if bound < known.max())
+
+
+def _buckets(quantity: NDArray[np.float64], edges: tuple[float, ...]) -> Values:
+    """Number an item's quantity by its bucket; one without is in none."""
+    known = np.isfinite(quantity)
+    numbers = FIRST_VALUE + np.searchsorted(np.array(edges), quantity[known], side="left")
+    offsets = np.concatenate([[0], np.cumsum(known)]).astype(np.int64)
+    return Values(numbers.astype(np.int32), offsets, FIRST_VALUE + len(edges) + 1)

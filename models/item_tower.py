@@ -1,0 +1,119 @@
+"""What items are known by: a vector for each value of their fields, none for an item.
+
+Concatenated field vectors, as in M2TRec (arXiv 2209.11824, figure 1). An item without a value in a field has the
+field's "unknown" vector there, and so has a value that came after the model was fitted. It is learnt: while training, a
+share of the items lose a field's values at random.
+
+Shapes: N items, E features of a field, C of all fields together, P values of some items.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.catalogue import FIRST_VALUE, Values
+from models.sequences import UNKNOWN
+
+# Odd 64-bit factors of which the high bits of a product are well mixed: the golden ratio's, and one of splitmix64.
+HASH_FACTORS = (-7046029254386353131, -4658895280553007687)
+
+
+class Part(nn.Module, ABC):
+    """One thing that items are known by; drop_rate: how often an item is taken for one without, in training."""
+
+    def __init__(self, dim: int, drop_rate: float) -> None:
+        super().__init__()
+        self.dim, self.drop_rate = dim, drop_rate
+
+    @abstractmethod
+    def forward(self, items_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the vectors, float[N, E], and which items have none, bool[N]."""
+
+    @abstractmethod
+    def unknown(self) -> Tensor:
+        """Return the vector of an item without, float[E]."""
+
+
+class FieldTable(Part):
+    """The vectors of one field's values: an item has the mean of its values' vectors."""
+
+    numbers: Tensor
+    offsets: Tensor
+
+    def __init__(self, values: Values, num_rows: int, dim: int, drop_rate: float) -> None:
+        super().__init__(dim, drop_rate)
+        self.table = nn.Embedding(num_rows, dim)
+        nn.init.normal_(self.table.weight, std=0.02)
+        self.register_buffer("numbers", _tensor(values.numbers), persistent=False)
+        self.register_buffer("offsets", _tensor(values.offsets), persistent=False)
+
+    def forward(self, items_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the vectors, float[N, E], and which items have none, bool[N]."""
+        starts_N = self.offsets[items_N]
+        lengths_N = self.offsets[items_N + 1] - starts_N
+        bags_N = lengths_N.cumsum(0) - lengths_N
+        places_P = torch.arange(int(lengths_N.sum()), device=items_N.device)
+        rows_P = self.numbers[places_P + (starts_N - bags_N).repeat_interleave(lengths_N)].long()
+        rows_P = rows_P.where(rows_P < self.table.num_embeddings, UNKNOWN)
+        return F.embedding_bag(rows_P, self.table.weight, bags_N, mode="mean"), lengths_N == 0
+
+    def unknown(self) -> Tensor:
+        """Return the vector of an item without a value, float[E]."""
+        return self.table.weight[UNKNOWN]
+
+
+class HashedIds(Part):
+    """A vector of the item itself, as the sum of two that other items share: these tables do not grow with the items.
+
+    An item that is not among the seen, bool[num_items], has none: its rows have learnt of others alone.
+    """
+
+    seen: Tensor
+
+    def __init__(self, seen: NDArray[np.bool_], num_rows: int, dim: int, drop_rate: float) -> None:
+        super().__init__(dim, drop_rate)
+        self.tables = nn.ParameterList(torch.randn(FIRST_VALUE + num_rows, dim) * 0.02 for _ in HASH_FACTORS)
+        self.num_rows = num_rows
+        self.register_buffer("seen", _tensor(seen), persistent=False)
+
+    def forward(self, items_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the vectors, float[N, E], and which items have none, bool[N]."""
+        rows = [FIRST_VALUE + ((items_N * factor) >> 32) % self.num_rows for factor in HASH_FACTORS]
+        sum_NE = torch.stack([F.embedding(row, table) for row, table in zip(rows, self.tables, strict=True)]).sum(dim=0)
+        return sum_NE, ~self.seen[items_N]
+
+    def unknown(self) -> Tensor:
+        """Return the vector of an item that was not seen, float[E]."""
+        return self.tables[0][UNKNOWN]
+
+
+class ItemTower(nn.Module):
+    """Every part's vector of an item, side by side."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+        self.width = sum(part.dim for part in parts)
+
+    def forward(self, items_N: Tensor, without: int = -1) -> Tensor:
+        """Return float[N, C]; `without`: the number of a part in which no item has a value."""
+        vectors = []
+        for number, part in enumerate(self.parts):
+            assert isinstance(part, Part)
+            vectors_NE, missing_N = part(items_N)
+            if self.training and part.drop_rate:
+                missing_N = missing_N | (torch.rand(len(missing_N), device=missing_N.device) < part.drop_rate)
+            if number == without:
+                missing_N = torch.ones_like(missing_N)
+            vectors.append(torch.where(missing_N[:, None], part.unknown(), vectors_NE))
+        return torch.cat(vectors, dim=1)
+
+
+def _tensor(array: NDArray) -> Tensor:
+    """Share an array's memory; one that is read-only is copied, for torch cannot promise not to write."""
+    return torch.from_numpy(np.require(array, requirements="W"))

@@ -1,0 +1,358 @@
+"""M2TRec: a transformer that knows items by their metadata alone (Shalaby et al. 2022, arXiv 2209.11824).
+
+An item is the concatenation of the vectors of its fields' values, so a new item is ranked like any other, and the model
+does not grow with the catalogue. A session is the mean of the transformer's states, and three kinds of head share it:
+the next item, its first category and each further level of its category path.
+
+The paper leaves open, and here is: the item head is tied, a second network on the same field vectors, and both sides
+have length 1 (as in NISER, arXiv 1909.04276), times a learnt scale; a field may be unknown, and is so at random while
+training. `attention = "bidirectional"` is the paper's form, one example a prefix; "causal", the default, learns
+from all prefixes of a session in one pass, the mean running along. `hashed_ids` gives items a vector of their own after
+all, in tables of fixed size: for a catalogue whose fields do not tell its items apart.
+
+Shapes: B sessions, L positions, T targets, N items, D features, C features of all fields together.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, PositiveInt, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.batches import Windows, batches_by_length
+from models.catalogue import Values
+from models.dropout import Dropout
+from models.field_plan import ATTRIBUTE, CATEGORY, Fields, adopt_fields, plan_fields, read_fields, write_fields
+from models.item_tower import FieldTable, HashedIds, ItemTower, Part
+from models.negatives import Negatives
+from models.next_item import Encoder, NextItem, NextItemConfig, WindowEpoch
+from models.recommender import Capabilities, ModelConfig, NothingToLearn, Validation
+from models.sequences import FIRST_ITEM, PADDING, UNKNOWN, Sequences
+from models.stages import Run, Stage
+from models.threads import one_thread_a_block
+from models.transformer import Block, check_heads
+
+HASHED_DROP_RATE = 0.1  # of the vector of the item itself, on which the model must not come to rely alone
+FIRST_SCALE, MOST_SCALE = 8.0, 32.0  # of the product of two vectors of length 1
+BLOCK_ITEMS = 4096  # whose vectors are computed together: always as many, so that they are rounded alike
+STREAM_ITEMS = 65_536  # whose vectors are in memory together
+CHUNK_REASONS = 1024  # lists that are explained together
+SHARE_OF_BEST = 0.5  # of what losing one field costs a score: what losing another must cost to be named beside it
+FIELDS, SEEN = "fields", "seen"  # what lies beside the weights
+
+_log = logging.getLogger("nightly.m2trec")
+
+
+class M2TRecConfig(NextItemConfig):
+    """What items are known by, how a session is read, and the heads, beside a network's size and training.
+
+    field_dim: features of each field's values. hashed_ids: a vector of the item itself, from two tables of hashed_rows.
+    drop_rate: how often an item's field is made unknown in training. attention, pooling: see the module.
+    item_head: tied, or free: a vector for each item after all, for comparison. category_levels: how many levels of the
+    category path have a head; category_weight: of each head's loss, that of the item head being 1.
+    """
+
+    num_blocks: int = Field(default=2, ge=1, le=64)
+    num_heads: PositiveInt = 4
+    metadata: bool = True
+    hashed_ids: bool = False
+    hashed_rows: int = Field(default=8192, ge=1, le=2**31)
+    field_dim: int = Field(default=64, ge=1, le=4096)
+    drop_rate: float = Field(default=0.05, ge=0, lt=1)
+    attention: Literal["causal", "bidirectional"] = "causal"
+    pooling: Literal["average", "last"] = "average"
+    item_head: Literal["tied", "free"] = "tied"
+    category_levels: int = Field(default=3, ge=0, le=16)
+    category_weight: float = Field(default=0.3, ge=0)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        check_heads(self.dim, self.num_heads)
+        if not self.metadata and not self.hashed_ids:
+            raise ValueError("metadata and hashed_ids are both off: nothing is left to know an item by")
+        return self
+
+
+class Network(Encoder):
+    """The field vectors of items, a transformer over those of a session, and the heads.
+
+    labels: int32[K, num_items], the value of every item on each category level with a head, PADDING where it has none.
+    num_labels: how many values each level has.
+    """
+
+    labels: Tensor
+
+    def __init__(
+        self, config: M2TRecConfig, parts: Sequence[Part], labels: NDArray[np.int32], num_labels: Sequence[int]
+    ) -> None:
+        super().__init__()
+        dim = config.dim
+        self.is_causal, self.is_averaged = config.attention == "causal", config.pooling == "average"
+        self.num_items = labels.shape[1]
+        self.tower = ItemTower(parts)
+        self.to_input, self.input_norm = nn.Linear(self.tower.width, dim), nn.LayerNorm(dim)
+        self.positions = nn.Embedding(config.length, dim)
+        self.dropout = Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(dim, config.num_heads, config.dropout) for _ in range(config.num_blocks))
+        self.norm = nn.LayerNorm(dim)
+        self.scale = nn.Parameter(torch.tensor(FIRST_SCALE))
+        self.is_tied = config.item_head == "tied"
+        self.to_item = (
+            nn.Sequential(nn.Linear(self.tower.width, dim), nn.GELU(), nn.Linear(dim, dim))
+            if self.is_tied
+            else nn.Embedding(self.num_items, dim)
+        )
+        self.heads = nn.ModuleList(nn.Linear(dim, size) for size in num_labels)
+        self.register_buffer("labels", torch.from_numpy(labels), persistent=False)
+        nn.init.normal_(self.positions.weight, std=0.02)
+
+    @property
+    def growing(self) -> frozenset[str]:
+        """The tables of values and of items, and the rows of the category heads."""
+        tables = {f"tower.parts.{number}.table.weight" for number in range(len(self.tower.parts))}
+        heads = {f"heads.{level}.{part}" for level in range(len(self.heads)) for part in ("weight", "bias")}
+        return frozenset(tables | heads | {"to_item.weight"})
+
+    def forward(self, items_BL: Tensor, last_B: Tensor | None = None) -> Tensor:
+        """Return the query after each event, float[B, L, D], or after one event of each session, float[B, D].
+
+        A network that attends in both directions is asked for one event only, and sees none after it.
+        """
+        places_L = torch.arange(items_BL.shape[1], device=items_BL.device)
+        if self.is_causal:
+            states_BLD = self._states(items_BL, self.positions(places_L), None)
+            if self.is_averaged:
+                states_BLD = states_BLD.float().cumsum(dim=1) / (places_L + 1)[:, None]
+            chosen = states_BLD if last_B is None else states_BLD[torch.arange(len(last_B)), last_B]
+            return self._query(chosen)
+        assert last_B is not None, "what follows each event cannot be read in one pass in both directions"
+        ages_BL = last_B[:, None] - places_L
+        states_BLD = self._states(items_BL, self.positions(ages_BL.clamp(min=0)), ages_BL >= 0)
+        weights_BL = (ages_BL >= 0 if self.is_averaged else ages_BL == 0).to(states_BLD.dtype)
+        return self._query((states_BLD * weights_BL[:, :, None]).sum(dim=1) / weights_BL.sum(dim=1)[:, None])
+
+    def at(self, items_BL: Tensor, last_B: Tensor) -> Tensor:
+        """Return the query after one event of each session, float[B, D]."""
+        out: Tensor = self(items_BL, last_B)
+        return out
+
+    def _states(self, items_BL: Tensor, positions: Tensor, seen_BL: Tensor | None) -> Tensor:
+        fields_BLC = self.tower(items_BL.flatten()).unflatten(0, items_BL.shape)
+        x_BLD = self.dropout(self.input_norm(self.to_input(fields_BLC)) + positions)
+        for block in self.blocks:
+            x_BLD = block(x_BLD, seen_BL)
+        out: Tensor = self.norm(x_BLD)
+        return out
+
+    def _query(self, states: Tensor) -> Tensor:
+        return F.normalize(states.float(), dim=-1) * self.scale.clamp(max=MOST_SCALE)
+
+    def vectors(self, items_N: Tensor, without: int = -1) -> Tensor:
+        """Return the vectors of some items, float[N, D], of length 1; `without`: as if no item had a value there."""
+        out_ND = self.to_item(self.tower(items_N, without) if self.is_tied else items_N)
+        return F.normalize(out_ND.float(), dim=-1)
+
+    def table(self) -> Tensor:
+        """Return the vector of every real item, float[V, D]."""
+        return self.vectors(torch.arange(FIRST_ITEM, self.num_items, device=self.labels.device))
+
+    def sample(self, targets_T: Tensor, negatives: Negatives) -> tuple[Tensor, Tensor, Negatives]:
+        """Return the vectors of the targets and negatives alone, each once."""
+        chosen_N, rows = torch.unique(torch.cat([targets_T, negatives.numbers]), return_inverse=True)
+        targets, numbers = rows[: len(targets_T)], rows[len(targets_T) :]
+        return self.vectors(chosen_N + FIRST_ITEM), targets, Negatives(numbers, negatives.log_expected)
+
+    def category_losses(self, query_TD: Tensor, targets_T: Tensor) -> list[Tensor]:
+        """Return the mean cross-entropy of each level, over the targets that have a value there."""
+        losses = []
+        for head, labels_V in zip(self.heads, self.labels, strict=True):
+            labels_T = labels_V[targets_T + FIRST_ITEM].long()
+            summed = F.cross_entropy(head(query_TD).float(), labels_T, ignore_index=PADDING, reduction="sum")
+            losses.append(summed / (labels_T != PADDING).sum().clamp(min=1))
+        return losses
+
+
+class M2TRec(NextItem[M2TRecConfig]):
+    """Ranks by the product of the session's vector with each item's, both made of metadata.
+
+    Memory: the tables of values, which do not grow with the items, and the catalogue's numbers, 4 bytes a value and 8
+    an item and field, which may be on disk. Vectors of items are computed when ranking, STREAM_ITEMS at a time.
+    """
+
+    name = "m2trec"
+    label = "M2TRec"
+    reason = "expected next by its metadata"
+    capabilities = Capabilities(uses_metadata=True)
+    Config = M2TRecConfig
+    presets: ClassVar[Mapping[str, ModelConfig]] = {
+        "tiny": M2TRecConfig(
+            dim=32,
+            field_dim=16,
+            length=20,
+            num_blocks=1,
+            num_heads=2,
+            num_epochs=5,
+            learning_rate=0.005,
+            max_epoch_batches=50,
+            patience=2,
+        ),
+        "small": M2TRecConfig(dim=128, length=20, batch_size=512, num_heads=4, warmup_steps=100, learning_rate=0.002),
+        "paper": M2TRecConfig(dim=128, length=20, batch_size=512, attention="bidirectional", warmup_steps=500),
+    }
+    _fields: Fields
+    _seen: NDArray[np.bool_]
+
+    def stages(
+        self, train: Sequences, validation: Validation | None, run: Run, start: Mapping[str, NDArray[Any]] | None
+    ) -> Iterator[Stage]:
+        """Choose the fields, then train; what the fields lack is said in the log."""
+        self._seen = np.bincount(train.items, minlength=self.num_items) > 0
+        self._fields, notes = plan_fields(self.catalogue) if self.config.metadata else ((), [])
+        if start:
+            self._fields = adopt_fields(read_fields(start[FIELDS]), self._fields, self.catalogue)
+        for note in [*notes, *self._levels_without_head()]:
+            _log.warning("%s: %s", self.name, note)
+        if not self._fields and not self.config.hashed_ids:
+            raise NothingToLearn(
+                f"{self.name} knows items by their fields, and no field of the catalogue tells them apart: "
+                f"map more of its columns, or set hashed_ids = true for {self.name}"
+            )
+        yield from super().stages(train, validation, run, _weights(start) if start else None)
+
+    def _levels_without_head(self) -> list[str]:
+        deeper = [field.name for field in self._fields if field.level > self.config.category_levels > 0]
+        if not deeper:
+            return []
+        return [
+            f"the category path is deeper than category_levels = {self.config.category_levels}: "
+            f"{', '.join(deeper)} tells items apart, but is not predicted"
+        ]
+
+    def build_encoder(self) -> Network:
+        """Make the network on the chosen fields of the catalogue."""
+        config, values = self.config, {field: field.values(self.catalogue) for field in self._fields}
+        parts: list[Part] = [
+            FieldTable(of_items, field.num_rows, config.field_dim, config.drop_rate)
+            for field, of_items in values.items()
+        ]
+        if config.hashed_ids:
+            seen = np.pad(self._seen, (0, self.num_items - len(self._seen)))
+            parts.append(HashedIds(seen, config.hashed_rows, config.dim, HASHED_DROP_RATE))
+        levels = [field for field in self._fields if 0 < field.level <= config.category_levels]
+        labels = np.zeros((len(levels), self.num_items), np.int32)
+        for field, row in zip(levels, labels, strict=True):
+            row[:] = _first_values(values[field], field.num_rows)
+        return Network(config, parts, labels, [field.num_rows for field in levels])
+
+    @property
+    def _network(self) -> Network:
+        assert isinstance(self._encoder, Network)
+        return self._encoder
+
+    def _epoch(self, known: Sequences, generator: np.random.Generator) -> WindowEpoch:
+        """In both directions, every prefix is a window of its own."""
+        if self.config.attention == "causal":
+            return super()._epoch(known, generator)
+        targets = np.flatnonzero(known.positions > 0)
+        lengths = np.minimum(known.positions[targets], self.config.length) + 1
+        windows = Windows(known, targets + 1 - lengths, lengths)
+        return WindowEpoch(windows, batches_by_length(lengths, self.config.batch_size, generator))
+
+    def predictions(self, items_BL: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the queries and what follows: every event of a window, or in both directions the last."""
+        if self.config.attention == "causal":
+            return super().predictions(items_BL)
+        last_B = (items_BL != PADDING).sum(dim=1) - 2
+        targets_B = items_BL[torch.arange(len(last_B)), last_B + 1]
+        return self._forward(items_BL[:, :-1], last_B), targets_B - FIRST_ITEM
+
+    def token_loss(self, hidden_TD: Tensor, targets_T: Tensor, draw: Callable[[Tensor], Negatives]) -> Tensor:
+        """Return the loss of the item head and, by their weight, of the category heads."""
+        item_loss = super().token_loss(hidden_TD, targets_T, draw)
+        return item_loss + self.config.category_weight * sum(self._network.category_losses(hidden_TD, targets_T))
+
+    def item_blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Compute the vectors of all items, STREAM_ITEMS at a time."""
+        for start in range(0, self.num_items, STREAM_ITEMS):
+            yield self._vectors(np.arange(start, min(start + STREAM_ITEMS, self.num_items)))
+
+    def _vectors(self, items: NDArray[np.int64], without: int = -1) -> NDArray[np.float32]:
+        """Compute the vectors of some items, float32[N, D], in blocks of always as many."""
+        padded = np.pad(items, (0, -len(items) % BLOCK_ITEMS))
+        vectors = np.empty((len(padded), self.config.dim), np.float32)
+
+        def compute(start: int) -> None:
+            block = torch.from_numpy(padded[start : start + BLOCK_ITEMS]).to(self._device)
+            with torch.inference_mode():
+                vectors[start : start + BLOCK_ITEMS] = self._network.vectors(block, without).numpy(force=True)
+
+        with one_thread_a_block() as pool:
+            list(pool.map(compute, range(0, len(padded), BLOCK_ITEMS)))
+        return vectors[: len(items)]
+
+    def reasons(self, histories: Sequences, items: NDArray[np.int32]) -> tuple[NDArray[np.int32], Sequence[str]]:
+        """Name what each item was matched on: the field without which its score would fall most.
+
+        The one after it is named too, if it costs at least SHARE_OF_BEST of that. No field is, where none costs any.
+        """
+        parts = [_shown_name(field.name) for field in self._fields] + ["the item itself"] * self.config.hashed_ids
+        texts = [self.reason, *(f"matched on {part}" for part in parts)]
+        texts += [f"matched on {first} and {second}" for first in parts for second in parts]
+        if self.config.item_head == "free":
+            return np.zeros(items.shape, np.int32), texts
+        listed, places = np.unique(items, return_inverse=True)
+        numbers, places = listed.astype(np.int64), places.reshape(items.shape)
+        losses = [self._vectors(numbers) - self._vectors(numbers, without) for without in range(len(parts))]
+        queries = self.queries(histories)
+        codes = np.empty(items.shape, np.int32)
+        for start in range(0, len(items), CHUNK_REASONS):
+            chunk = slice(start, start + CHUNK_REASONS)
+            costs_PBK = [np.einsum("bkd,bd->bk", loss[places[chunk]], queries[chunk]) for loss in losses]
+            codes[chunk] = _most_costly(np.stack(costs_PBK))
+        return codes, texts
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return the weights, the fields, and which items had events."""
+        return super().state() | {FIELDS: write_fields(self._fields), SEEN: np.packbits(self._seen)}
+
+    def adopt(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what was learnt; the catalogue may have grown since. Raises ValueError where it shrank."""
+        self._fields, self._seen = read_fields(state[FIELDS]), np.unpackbits(state[SEEN]).astype(np.bool_)
+        super().adopt(_weights(state))
+
+
+def _weights(state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name: array for name, array in state.items() if name not in (FIELDS, SEEN)}
+
+
+def _first_values(values: Values, num_rows: int) -> NDArray[np.int32]:
+    """Return the first value of each item, int32[num_items], PADDING where it has none that a head knows."""
+    first = np.append(values.numbers, np.int32(PADDING))[values.offsets[:-1]]
+    return np.where((values.lengths > 0) & (first > UNKNOWN) & (first < num_rows), first, PADDING).astype(np.int32)
+
+
+def _most_costly(costs_PBK: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Return 0 where no part costs any, 1 + p where part p does, 1 + P + p * P + q where q follows close behind."""
+    num_parts = len(costs_PBK)
+    by_cost = np.argsort(-costs_PBK, axis=0, kind="stable")
+    best, second = by_cost[0], by_cost[min(1, num_parts - 1)]
+    most, next_most = (np.take_along_axis(costs_PBK, part[None], axis=0)[0] for part in (best, second))
+    is_close = (best != second) & (next_most >= SHARE_OF_BEST * most)
+    codes = np.where(is_close, 1 + num_parts + best * num_parts + second, 1 + best)
+    return np.where(most > 0, codes, 0).astype(np.int32)
+
+
+def _shown_name(field: str) -> str:
+    """Return a field's name as a reader of the lists knows it.
+
+    >>> [_shown_name(name) for name in ("title", "category_2", "attribute:colour")]
+    ['title', 'category level 2', 'colour']
+    """
+    if field.startswith(CATEGORY):
+        return f"category level {field.removeprefix(CATEGORY)}"
+    return field.removeprefix(ATTRIBUTE)
