@@ -33,7 +33,8 @@ class Source:
 
     subject: column of the user or session. order: columns by which a subject's events are sorted; the order of the file
     breaks ties and is all there is without a column. Times are those of ``timestamp``, or 0. fields: columns of the
-    items, by the names that models know; see ``benchmarks.item_fields``. with_unseen_items: whether items without any event are numbered too, and so may be recommended.
+    items, by the names that models know; see ``benchmarks.item_fields``. with_unseen_items: whether items without any
+    event are numbered too, and so may be recommended.
     """
 
     subject: str

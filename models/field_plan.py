@@ -36,9 +36,7 @@ class Field(BaseModel):
         """Return what each item has in this field, by number. Raises ValueError where the catalogue does not fit."""
         known = catalogue.fields if self.edges is None else catalogue.quantities
         if self.name not in known:
-            raise ValueError(
-                f"the catalogue has no field {self.name!r} any more, which the model has learnt: fit it anew"
-            )
+            raise ValueError(f"the catalogue has lost field {self.name!r}, which the model has learnt: fit it anew")
         if self.edges is not None:
             return _buckets(catalogue.quantities[self.name], self.edges)
         values = catalogue.fields[self.name]
@@ -136,7 +134,7 @@ def _why_useless(values: Values) -> str:
         return "no item has a value"
     if len(counts) == 1 and has_value(values)[FIRST_ITEM:].all():
         return "all items have the same value"
-    if len(counts) > 1 and counts.max() == 1:
+    if counts.max() == 1:
         return "no two items share a value, so what is learnt of one says nothing of another"
     return ""
 

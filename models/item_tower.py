@@ -93,12 +93,13 @@ class HashedIds(Part):
 
 
 class ItemTower(nn.Module):
-    """Every part's vector of an item, side by side."""
+    """Every part's vector of an item, side by side, normalised as a whole."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
         super().__init__()
         self.parts = nn.ModuleList(parts)
         self.width = sum(part.dim for part in parts)
+        self.norm = nn.LayerNorm(self.width)  # or the small vectors of the start drown in the biases of what follows
 
     def forward(self, items_N: Tensor, without: int = -1) -> Tensor:
         """Return float[N, C]; `without`: the number of a part in which no item has a value."""
@@ -111,7 +112,8 @@ class ItemTower(nn.Module):
             if number == without:
                 missing_N = torch.ones_like(missing_N)
             vectors.append(torch.where(missing_N[:, None], part.unknown(), vectors_NE))
-        return torch.cat(vectors, dim=1)
+        out: Tensor = self.norm(torch.cat(vectors, dim=1))
+        return out
 
 
 def _tensor(array: NDArray) -> Tensor:

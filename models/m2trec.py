@@ -127,7 +127,7 @@ class Network(Encoder):
         if self.is_causal:
             states_BLD = self._states(items_BL, self.positions(places_L), None)
             if self.is_averaged:
-                states_BLD = states_BLD.float().cumsum(dim=1) / (places_L + 1)[:, None]
+                states_BLD = _widened(states_BLD).cumsum(dim=1) / (places_L + 1)[:, None]
             chosen = states_BLD if last_B is None else states_BLD[torch.arange(len(last_B)), last_B]
             return self._query(chosen)
         assert last_B is not None, "what follows each event cannot be read in one pass in both directions"
@@ -150,12 +150,12 @@ class Network(Encoder):
         return out
 
     def _query(self, states: Tensor) -> Tensor:
-        return F.normalize(states.float(), dim=-1) * self.scale.clamp(max=MOST_SCALE)
+        return F.normalize(_widened(states), dim=-1) * self.scale.clamp(max=MOST_SCALE)
 
     def vectors(self, items_N: Tensor, without: int = -1) -> Tensor:
         """Return the vectors of some items, float[N, D], of length 1; `without`: as if no item had a value there."""
         out_ND = self.to_item(self.tower(items_N, without) if self.is_tied else items_N)
-        return F.normalize(out_ND.float(), dim=-1)
+        return F.normalize(_widened(out_ND), dim=-1)
 
     def table(self) -> Tensor:
         """Return the vector of every real item, float[V, D]."""
@@ -172,7 +172,7 @@ class Network(Encoder):
         losses = []
         for head, labels_V in zip(self.heads, self.labels, strict=True):
             labels_T = labels_V[targets_T + FIRST_ITEM].long()
-            summed = F.cross_entropy(head(query_TD).float(), labels_T, ignore_index=PADDING, reduction="sum")
+            summed = F.cross_entropy(_widened(head(query_TD)), labels_T, ignore_index=PADDING, reduction="sum")
             losses.append(summed / (labels_T != PADDING).sum().clamp(min=1))
         return losses
 
@@ -324,6 +324,11 @@ class M2TRec(NextItem[M2TRecConfig]):
         """Take over what was learnt; the catalogue may have grown since. Raises ValueError where it shrank."""
         self._fields, self._seen = read_fields(state[FIELDS]), np.unpackbits(state[SEEN]).astype(np.bool_)
         super().adopt(_weights(state))
+
+
+def _widened(x: Tensor) -> Tensor:
+    """Return what autocast made bfloat16 as float32, in which sums and lengths are taken."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _weights(state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

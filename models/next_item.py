@@ -227,7 +227,8 @@ def _take_over(encoder: Encoder, start: Mapping[str, NDArray[Any]]) -> None:
         raise UnfitStart(f"cannot start from these weights: {names} is in one of the networks only")
     for name, weight in own.items():
         given = start[name]
-        grown = name in encoder.growing and len(given) <= len(weight)
-        if given.shape[1:] != weight.shape[1:] or (len(given) != len(weight) and not grown):
+        grown = name in encoder.growing and given.shape[:1] <= weight.shape[:1]
+        if given.shape[1:] != weight.shape[1:] or (given.shape[:1] != weight.shape[:1] and not grown):
             raise UnfitStart(f"cannot start from these weights: {name} is {given.shape}, here {tuple(weight.shape)}")
-        weight[: len(given)] = torch.from_numpy(np.array(given))
+        known = weight[: len(given)] if grown else weight
+        known.copy_(torch.from_numpy(np.array(given)))

@@ -12,7 +12,7 @@ from pipelines.errors import InputError
 from tests.benchmarks.small_data import at, write_set
 from tests.pipelines.small_sequences import lists_of
 
-BY_TIME = Source("user_id", ("timestamp", "seq"), "kind")
+BY_TIME = Source("user_id", ("timestamp", "seq"), {"category_1": "kind"})
 
 
 def test_events_are_sorted_by_time_then_order_then_place_in_the_file(tmp_path: Path) -> None:
@@ -31,9 +31,9 @@ def test_events_are_sorted_by_time_then_order_then_place_in_the_file(tmp_path: P
     assert log.items.ids.to_pylist() == [None, None, "a", "b", "c", "d"]  # x has no event
     assert lists_of(log.sequences) == [[4, 2, 3, 5], [3, 2]]
     assert log.sequences.times.tolist() == [int(at(day).timestamp()) for day in (0, 1, 1, 1, 0, 0)]
-    categories = log.items.categories
-    assert categories[[0, 1, 3]].tolist() == [-1, -1, -1]
-    assert categories[4] == categories[5] != categories[2] != -1
+    categories = log.items.catalogue.fields["category_1"]
+    assert categories.lengths.tolist() == [0, 0, 1, 0, 1, 1]
+    assert categories.numbers.tolist() == [3, 2, 2]  # "two" is that of most items
 
 
 def test_items_without_an_event_may_be_numbered_and_ids_of_two_types_meet(tmp_path: Path) -> None:
@@ -44,7 +44,8 @@ def test_items_without_an_event_may_be_numbered_and_ids_of_two_types_meet(tmp_pa
     assert log.items.ids.to_pylist() == [None, None, 10, 20, 30]
     assert lists_of(log.sequences) == [[4, 2]]
     assert log.sequences.times.tolist() == [0, 0]
-    assert log.items.categories.tolist() == [-1] * 5
+    assert log.items.catalogue.num_items == 5
+    assert not log.items.catalogue.fields
 
 
 def test_times_are_whole_seconds_but_parts_of_them_give_the_order(tmp_path: Path) -> None:

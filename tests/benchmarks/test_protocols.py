@@ -110,7 +110,7 @@ CLICKS = {
 def write_globo(data: Path, **cases: list[int]) -> None:
     rows = [(session, item, time) for session, events in CLICKS.items() for item, time in events]
     names = "session_id item_id timestamp"
-    folder = write_set(data, "globo_news", names, rows, item_id=[1, 9], category_id=[3, 4])
+    folder = write_set(data, "globo_news", names, rows, item_id=[1, 9], category_id=[3, 4], created_at=[at(0), at(1)])
     write(folder / "p3_cases.parquet", cases)
 
 

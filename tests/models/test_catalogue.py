@@ -2,11 +2,7 @@ import numpy as np
 import pytest
 
 from models.catalogue import Catalogue, Values
-
-
-def values(*rows: list[int], num_values: int = 9) -> Values:
-    offsets = np.cumsum([0, *(len(row) for row in rows)]).astype(np.int64)
-    return Values(np.array([number for row in rows for number in row], np.int32), offsets, num_values)
+from tests.models.small_catalogue import values
 
 
 def test_an_item_has_none_one_or_several_values() -> None:

@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+
+from models.catalogue import Catalogue, Values
+from models.field_plan import NUM_BUCKETS, Field, adopt_fields, plan_fields, read_fields, write_fields
+from models.recommender import UnfitStart
+from tests.models.small_catalogue import values
+
+NOTHING: tuple[list[int], list[int]] = ([], [])  # what the special numbers have
+
+
+def planned(values_: Values, name: str = "brand") -> tuple[tuple[Field, ...], list[str]]:
+    return plan_fields(Catalogue(len(values_.lengths), {name: values_}))
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (([2], [2], [2]), "field 'brand' is not used: all items have the same value"),
+        (([2], [3], [4]), "field 'brand' is not used: no two items share a value"),
+        (([2, 5], [3], []), "field 'brand' is not used: no two items share a value"),
+        (([], [1], []), "field 'brand' is not used: no item has a value"),
+    ],
+)
+def test_a_field_that_tells_nothing_of_other_items_is_left_out(rows: tuple[list[int], ...], words: str) -> None:
+    fields, notes = planned(values(*NOTHING, *rows))
+    assert fields == ()
+    assert len(notes) == 1
+    assert words in notes[0]
+
+
+@pytest.mark.parametrize("rows", [([2], [2], [3]), ([2], [2], []), ([2, 3], [3], [4])])
+def test_a_field_that_some_items_share_is_used(rows: tuple[list[int], ...]) -> None:
+    fields, _ = planned(values(*NOTHING, *rows, num_values=7))
+    assert fields == (Field(name="brand", num_rows=7),)
+
+
+def test_items_without_a_value_in_any_field_are_counted() -> None:
+    fields = {"brand": values(*NOTHING, [2], [2], [3], [], [1]), "title": values(*NOTHING, [2], [], [], [], [])}
+    _, notes = plan_fields(Catalogue(7, fields))
+    assert notes[0].startswith("field 'title' is not used")
+    assert notes[1].startswith("2 of 5 items have no value in any field")
+    whole, notes = plan_fields(Catalogue(7, fields, {"price": np.array([np.nan, np.nan, 1, 1, 1, 2, 3])}))
+    assert len(whole) == 2
+    assert len(notes) == 1
+
+
+def test_a_quantity_has_buckets_of_as_many_items_each() -> None:
+    price = np.concatenate([[np.nan, np.nan], np.random.default_rng(0).permutation(1000.0 + np.arange(100)), [np.nan]])
+    (field,), _ = plan_fields(Catalogue(103, {}, {"price": price}))
+    found = field.values(Catalogue(103, {}, {"price": price}))
+    assert found.lengths.tolist() == [0, 0, *[1] * 100, 0]
+    assert np.bincount(found.numbers).tolist() == [0, 0, *[5] * NUM_BUCKETS]
+    assert (np.diff(found.numbers[np.argsort(price[2:102])]) >= 0).all()
+    later = field.values(Catalogue(6, {}, {"price": np.array([np.nan, np.inf, -5, 1e9, 1000, 1005])}))
+    assert later.numbers.tolist() == [2, 2 + NUM_BUCKETS - 1, 2, 3]
+
+
+@pytest.mark.parametrize("price", [[np.nan] * 4, [3.0] * 4, [3.0, np.nan, 3.0, 3.0]])
+def test_a_quantity_that_is_the_same_for_all_is_left_out(price: list[float]) -> None:
+    fields, notes = plan_fields(Catalogue(6, {}, {"price": np.array([np.nan, np.nan, *price])}))
+    assert fields == ()
+    assert notes[0].startswith("field 'price' is not used")
+
+
+def test_levels_of_a_category_path_are_known_by_name() -> None:
+    names = {"category_1": 1, "category_12": 12, "category_": 0, "category_x": 0, "brand": 0}
+    assert {name: Field(name=name, num_rows=3).level for name in names} == names
+
+
+def test_a_later_catalogue_may_have_more_but_not_less() -> None:
+    field = Field(name="brand", num_rows=4)
+    grown = Catalogue(6, {"brand": values(*NOTHING, [2], [2], [3], [4], num_values=5)})
+    assert field.grown(grown) == Field(name="brand", num_rows=5)
+    with pytest.raises(ValueError, match="'brand' has 3 values, and the model has learnt 4: a vocabulary only grows"):
+        field.values(Catalogue(4, {"brand": values(*NOTHING, [2], [2], num_values=3)}))
+    with pytest.raises(ValueError, match="the catalogue has lost field 'brand'"):
+        field.values(Catalogue(4))
+
+
+def test_fields_survive_being_written_and_a_warm_start_keeps_what_they_were() -> None:
+    catalogue = Catalogue(6, {"brand": values(*NOTHING, [2], [2], [3], [])}, {"price": np.array([0, 0, 1, 2, 3, 4.5])})
+    fields, _ = plan_fields(catalogue)
+    assert read_fields(write_fields(fields)) == fields
+    later = Catalogue(7, {"brand": values(*NOTHING, [2], [2], [3], [], [9], num_values=10)}, {"price": np.arange(7.0)})
+    kept = adopt_fields(fields, plan_fields(later)[0], later)
+    assert [field.num_rows for field in kept] == [10, fields[1].num_rows]
+    assert kept[1].edges == fields[1].edges != plan_fields(later)[0][1].edges
+
+
+def test_a_warm_start_with_other_fields_is_none() -> None:
+    brand, colour = (Field(name=name, num_rows=4) for name in ("brand", "colour"))
+    catalogue = Catalogue(4, {"brand": values(*NOTHING, [2], [2], num_values=3)})
+    with pytest.raises(UnfitStart, match="start from these weights: field colour is in one of the networks only"):
+        adopt_fields((brand, colour), (brand,), catalogue)
+    with pytest.raises(UnfitStart, match="has 3 values, and the model has learnt 4"):
+        adopt_fields((brand,), (brand,), catalogue)
