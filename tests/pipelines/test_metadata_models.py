@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 # Who likes shoes sees no hats. Of k, l (new) and m (new, not for sale) there is no event, and of z not even a category.
 SHOES, HATS, COLD = "abcdkm", "efghl", "klmz"
-CATEGORIES = dict.fromkeys(SHOES, "wear>shoes") | dict.fromkeys(HATS, "wear>hats")
+CATEGORIES = dict.fromkeys(SHOES, "shoes") | dict.fromkeys(HATS, "hats")
 VISITS = [
     Visit(f"{taste}{number}", number % 4, items[number % 4 :] + items[: number % 4])
     for taste, items in (("shoe", "abcd"), ("hat", "efgh"))
@@ -50,9 +50,7 @@ def test_items_without_an_event_are_recommended_to_those_whom_they_suit(recommen
 
 
 def test_a_reason_names_the_matched_field(recommended: list[Row]) -> None:
-    (reason, count), *_ = Counter(row["reason"] for row in recommended).most_common()
-    assert reason == "matched on category level 2"  # level 1 is the same for all but z
-    assert count > 0.8 * len(recommended)
+    assert {row["reason"] for row in recommended} == {"matched on category level 1"}
     assert {row["source"] for row in recommended} == {"model"}
 
 
@@ -77,5 +75,4 @@ def test_what_the_catalogue_lacks_is_told(tmp_path: Path, caplog: pytest.LogCapt
     with caplog.at_level(logging.WARNING, "nightly"):
         train(make_night(tmp_path, VISITS, 3, shop_settings("m2trec"), items="abcdefghz", categories=CATEGORIES))
     told = [message for message in caplog.messages if message.startswith("m2trec: ")]
-    assert "m2trec: field 'category_1' is not used: all items have the same value" not in told  # z has none
     assert "m2trec: 1 of 9 items have no value in any field: nothing tells them from one another" in told
