@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.memory import peak_mib
-from benchmarks.model_settings import settings_of
+from benchmarks.model_settings import entrant
 from benchmarks.protocols import Task, load_task
 from models.list_metrics import coverage_at
 from models.metrics import case_metrics
 from models.recommender import Recommender
-from models.registry import model_class
 from models.sequences import PADDING
 
 REFITTED: Final = ("P3", "P4")  # protocols whose test comes after all of the training part, validation included
@@ -55,15 +54,15 @@ class Cell:
 
 def measure(task: Task, model: str, seed: int) -> Cell:
     """Fit, select on the validation part, refit where the protocol says so, rank the test."""
-    config = settings_of(task.name, model)
+    kind, config = entrant(task.name, model)
     started = time.perf_counter()
-    fitted = model_class(model)(config, task.items.catalogue)
+    fitted = kind(config, task.items.catalogue)
     report = fitted.fit(task.train, task.validation, seed=seed)
     seconds = {"fit_seconds": time.perf_counter() - started}
     metrics = [record.metric for record in report.records if record.metric == record.metric]
     if task.protocol in REFITTED:
         started = time.perf_counter()
-        fitted = model_class(model)(report.chosen, task.items.catalogue)
+        fitted = kind(report.chosen, task.items.catalogue)
         fitted.fit(task.everything, seed=seed)
         seconds["refit_seconds"] = time.perf_counter() - started
     started = time.perf_counter()

@@ -6,8 +6,9 @@ All were chosen on the validation parts.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from models.recommender import ModelConfig
-from models.registry import configure
+from benchmarks.category_floor import CategoryFloor, CategoryFloorConfig
+from models.recommender import ModelConfig, Recommender
+from models.registry import configure, model_class, names
 
 _CLICKS: Final = {  # chosen on diginetica, taken for all sets of short sessions
     "length": 20,
@@ -39,6 +40,21 @@ SETTINGS: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
 }
 
 
-def settings_of(task: str, model: str) -> ModelConfig:
-    """Return the configuration of a model on a data set."""
-    return configure(model, "small", SETTINGS.get((task, model), {}))
+VARIANTS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {"m2trec_hashed_ids": ("m2trec", {"hashed_ids": True})}
+"""Models that take part more than once: by another name, with other settings."""
+
+FLOORS: Final[Mapping[str, ModelConfig]] = {"category_popular": CategoryFloorConfig()}
+"""What takes part and is no model of the product."""
+
+
+def entrants() -> tuple[str, ...]:
+    """Return the names of all that can take part."""
+    return *names(), *VARIANTS, *FLOORS
+
+
+def entrant(task: str, name: str) -> tuple[type[Recommender], ModelConfig]:
+    """Return the class of what takes part in a data set by some name, and its configuration."""
+    if name in FLOORS:
+        return CategoryFloor, FLOORS[name]
+    model, variation = VARIANTS.get(name, (name, {}))
+    return model_class(model), configure(model, "small", {**SETTINGS.get((task, model), {}), **variation})

@@ -11,7 +11,7 @@ from benchmarks.protocols import LABELS, Task
 from models.metrics import bootstrap_interval, paired_interval
 
 MIN_CASES: Final = 100  # a slice of fewer cases gives no verdict
-CHEAP: Final = frozenset({"popular", "markov", "itemknn", "session_knn", "blend"})
+CHEAP: Final = frozenset({"popular", "markov", "itemknn", "session_knn", "blend", "category_popular"})
 """Models that cost next to nothing; the others are compared with the best of them."""
 Cells = Mapping[str, Sequence[Cell]]  # of one task: those of each model, one a seed
 

@@ -14,9 +14,10 @@ from typing import Final
 
 from benchmarks.machine import command, machine
 from benchmarks.model_cells import Cell
+from benchmarks.model_settings import entrant, entrants
 from benchmarks.model_tables import headline, slices
 from benchmarks.protocols import PROTOCOLS, Task, load_task
-from models.registry import model_class, names
+from models.registry import names
 
 ROOT: Final = Path(__file__).parents[1]
 PACKAGES: Final = ("torch", "numpy", "scipy", "numba")
@@ -39,14 +40,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the data sets")
     parser.add_argument("--folder", type=Path, required=True, help="where finished cells lie, and stay")
     parser.add_argument("--tasks", nargs="+", choices=list(PROTOCOLS), required=True)
-    parser.add_argument("--models", nargs="+", choices=names(), default=list(names()))
+    parser.add_argument("--models", nargs="+", choices=entrants(), default=list(names()))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     return parser.parse_args()
 
 
 def _cells(task: Task, model: str, arguments: argparse.Namespace) -> list[Cell]:
     """The cells of a model, one for each seed that makes a difference."""
-    draws = not model_class(model).capabilities.trains_without_gradient
+    draws = not entrant(task.name, model)[0].capabilities.trains_without_gradient
     seeds = arguments.seeds if draws else arguments.seeds[:1]
     return [_cell(task, model, seed, arguments) for seed in seeds]
 

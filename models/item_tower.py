@@ -4,7 +4,7 @@ Concatenated field vectors, as in M2TRec (arXiv 2209.11824, figure 1). An item w
 field's "unknown" vector there, and so has a value that came after the model was fitted. It is learnt: while training, a
 share of the items lose a field's values at random.
 
-Shapes: N items, E features of a field, C of all fields together, P values of some items.
+Shapes: N items, E features of a field, C of all fields together, D of an item, P values of some items.
 """
 
 from abc import ABC, abstractmethod
@@ -93,16 +93,21 @@ class HashedIds(Part):
 
 
 class ItemTower(nn.Module):
-    """Every part's vector of an item, side by side, normalised as a whole."""
+    """Every part's vector of an item, side by side, and a projection of them."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[Part], dim: int) -> None:
         super().__init__()
         self.parts = nn.ModuleList(parts)
-        self.width = sum(part.dim for part in parts)
-        self.norm = nn.LayerNorm(self.width)  # or the small vectors of the start drown in the biases of what follows
+        width = sum(part.dim for part in parts)
+        self.project = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, dim), nn.LayerNorm(dim))
 
     def forward(self, items_N: Tensor, without: int = -1) -> Tensor:
-        """Return float[N, C]; `without`: the number of a part in which no item has a value."""
+        """Return float[N, D]; `without`: the number of a part in which no item has a value."""
+        out: Tensor = self.project(self.side_by_side(items_N, without))
+        return out
+
+    def side_by_side(self, items_N: Tensor, without: int = -1) -> Tensor:
+        """Return the vectors of the parts, float[N, C]."""
         vectors = []
         for number, part in enumerate(self.parts):
             assert isinstance(part, Part)
@@ -112,8 +117,7 @@ class ItemTower(nn.Module):
             if number == without:
                 missing_N = torch.ones_like(missing_N)
             vectors.append(torch.where(missing_N[:, None], part.unknown(), vectors_NE))
-        out: Tensor = self.norm(torch.cat(vectors, dim=1))
-        return out
+        return torch.cat(vectors, dim=1)
 
 
 def _tensor(array: NDArray) -> Tensor:

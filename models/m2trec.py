@@ -4,13 +4,14 @@ An item is the concatenation of the vectors of its fields' values, so a new item
 does not grow with the catalogue. A session is the mean of the transformer's states, and three kinds of head share it:
 the next item, its first category and each further level of its category path.
 
-The paper leaves open, and here is: the item head is tied, a second network on the same field vectors, and both sides
-have length 1 (as in NISER, arXiv 1909.04276), times a learnt scale; a field may be unknown, and is so at random while
+The paper leaves open, and here is: the item head is tied, an item's vector is what the transformer reads, so that what
+is seen is near to what is like it from the start; both sides have length 1 (as in NISER, arXiv 1909.04276), times a
+learnt scale; a field may be unknown, and is so at random while
 training. `attention = "bidirectional"` is the paper's form, one example a prefix; "causal", the default, learns
 from all prefixes of a session in one pass, the mean running along. `hashed_ids` gives items a vector of their own after
 all, in tables of fixed size: for a catalogue whose fields do not tell its items apart.
 
-Shapes: B sessions, L positions, T targets, N items, D features, C features of all fields together.
+Shapes: B sessions, L positions, T targets, N items, D features.
 """
 
 import logging
@@ -94,19 +95,13 @@ class Network(Encoder):
         dim = config.dim
         self.is_causal, self.is_averaged = config.attention == "causal", config.pooling == "average"
         self.num_items = labels.shape[1]
-        self.tower = ItemTower(parts)
-        self.to_input, self.input_norm = nn.Linear(self.tower.width, dim), nn.LayerNorm(dim)
+        self.tower = ItemTower(parts, dim)
         self.positions = nn.Embedding(config.length, dim)
         self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(dim, config.num_heads, config.dropout) for _ in range(config.num_blocks))
         self.norm = nn.LayerNorm(dim)
         self.scale = nn.Parameter(torch.tensor(FIRST_SCALE))
-        self.is_tied = config.item_head == "tied"
-        self.to_item = (
-            nn.Sequential(nn.Linear(self.tower.width, dim), nn.GELU(), nn.Linear(dim, dim))
-            if self.is_tied
-            else nn.Embedding(self.num_items, dim)
-        )
+        self.free = nn.Embedding(self.num_items, dim) if config.item_head == "free" else None
         self.heads = nn.ModuleList(nn.Linear(dim, size) for size in num_labels)
         self.register_buffer("labels", torch.from_numpy(labels), persistent=False)
         nn.init.normal_(self.positions.weight, std=0.02)
@@ -116,7 +111,7 @@ class Network(Encoder):
         """The tables of values and of items, and the rows of the category heads."""
         tables = {f"tower.parts.{number}.table.weight" for number in range(len(self.tower.parts))}
         heads = {f"heads.{level}.{part}" for level in range(len(self.heads)) for part in ("weight", "bias")}
-        return frozenset(tables | heads | {"to_item.weight"})
+        return frozenset(tables | heads | {"free.weight"})
 
     def forward(self, items_BL: Tensor, last_B: Tensor | None = None) -> Tensor:
         """Return the query after each event, float[B, L, D], or after one event of each session, float[B, D].
@@ -142,8 +137,7 @@ class Network(Encoder):
         return out
 
     def _states(self, items_BL: Tensor, positions: Tensor, seen_BL: Tensor | None) -> Tensor:
-        fields_BLC = self.tower(items_BL.flatten()).unflatten(0, items_BL.shape)
-        x_BLD = self.dropout(self.input_norm(self.to_input(fields_BLC)) + positions)
+        x_BLD = self.dropout(self.tower(items_BL.flatten()).unflatten(0, items_BL.shape) + positions)
         for block in self.blocks:
             x_BLD = block(x_BLD, seen_BL)
         out: Tensor = self.norm(x_BLD)
@@ -154,7 +148,7 @@ class Network(Encoder):
 
     def vectors(self, items_N: Tensor, without: int = -1) -> Tensor:
         """Return the vectors of some items, float[N, D], of length 1; `without`: as if no item had a value there."""
-        out_ND = self.to_item(self.tower(items_N, without) if self.is_tied else items_N)
+        out_ND = self.free(items_N) if self.free else self.tower(items_N, without)
         return F.normalize(_widened(out_ND), dim=-1)
 
     def table(self) -> Tensor:

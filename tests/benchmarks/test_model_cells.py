@@ -10,8 +10,8 @@ from benchmarks.model_cells import Cell, measure, rank_test
 from benchmarks.protocols import load_task
 from models.catalogue import Catalogue
 from models.markov import Markov
-from models.recommender import ModelConfig
-from models.registry import configure
+from models.recommender import ModelConfig, Recommender
+from models.registry import configure, model_class
 from models.sasrec import SasRec
 from models.sequences import Sequences
 from tests.benchmarks.small_data import write, write_set
@@ -51,13 +51,12 @@ def test_a_model_is_fitted_again_on_everything_for_as_many_epochs_as_were_best(
         fits.append((len(train), validation is not None, self.config.num_epochs))
         return fit(self, train, validation, seed=seed)  # type: ignore[arg-type]
 
-    def settings(_: str, model: str) -> ModelConfig:
-        return configure(
-            model, "tiny", {"num_epochs": 30, "patience": 2, "learning_rate": 0.02, "batch_size": 2, "dropout": 0}
-        )
+    def tiny(_: str, model: str) -> tuple[type[Recommender], ModelConfig]:
+        changes = {"num_epochs": 30, "patience": 2, "learning_rate": 0.02, "batch_size": 2, "dropout": 0}
+        return model_class(model), configure(model, "tiny", changes)
 
     monkeypatch.setattr(SasRec, "fit", note)
-    monkeypatch.setattr(model_cells, "settings_of", settings)
+    monkeypatch.setattr(model_cells, "entrant", tiny)
     cell = measure(task, "sasrec", 1)
     assert fits == [(9, True, 30), (10, False, cell.numbers["epochs"])]
     assert cell.numbers["epochs"] < 28  # it is perfect long before

@@ -15,7 +15,7 @@ def table(*rows: list[int], num_rows: int = 5, drop_rate: float = 0) -> FieldTab
 
 
 def vectors(part: Part, items: Tensor = EVERY) -> Tensor:
-    return ItemTower([part])(items)
+    return ItemTower([part], dim=2).side_by_side(items)
 
 
 def test_an_item_has_the_mean_of_its_values_and_one_without_is_unknown() -> None:
@@ -35,10 +35,9 @@ def test_a_value_without_a_row_is_unknown() -> None:
 
 def test_parts_stand_side_by_side_and_one_may_be_left_out() -> None:
     first, second = table([2], [3], [4], [2]), table([4], [4], [3], [3])
-    tower = ItemTower([first, second])
-    assert tower.width == 6
-    torch.testing.assert_close(tower(EVERY), torch.cat([vectors(first), vectors(second)], dim=1))
-    without = tower(EVERY, without=1)
+    tower = ItemTower([first, second], dim=2)
+    torch.testing.assert_close(tower.side_by_side(EVERY), torch.cat([vectors(first), vectors(second)], dim=1))
+    without = tower.side_by_side(EVERY, without=1)
     torch.testing.assert_close(without[:, :3], vectors(first))
     torch.testing.assert_close(without[:, 3:], second.unknown().expand(6, 3))
 
@@ -49,13 +48,13 @@ def test_values_are_dropped_at_their_rate_in_training_alone() -> None:
     dropped = (vectors(part, many) == part.unknown()).all(dim=1).float().mean()
     assert 0.23 < float(dropped) < 0.27
     part.eval()
-    assert (ItemTower([part]).eval()(many) == part.table.weight[2]).all()
+    assert (ItemTower([part], dim=2).eval().side_by_side(many) == part.table.weight[2]).all()
 
 
 def test_every_row_of_every_table_can_learn() -> None:
     field = table([2], [3], [4], [])
     hashed = HashedIds(np.arange(6) > 2, num_rows=4, dim=3, drop_rate=0)
-    ItemTower([field, hashed])(EVERY).sum().backward()
+    ItemTower([field, hashed], dim=2)(EVERY)[:, 0].sum().backward()
     assert field.table.weight.grad is not None
     assert (field.table.weight.grad[1:] != 0).all()
     assert all(rows.grad is not None and (rows.grad != 0).any() for rows in hashed.tables)

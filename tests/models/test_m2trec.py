@@ -1,5 +1,4 @@
 import logging
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,8 @@ if TYPE_CHECKING:
 
 Make = Callable[..., Sequences]
 TINY = M2TRecConfig(
-    dim=32, field_dim=16, length=8, num_blocks=1, num_heads=2, num_epochs=6, learning_rate=0.01, batch_size=32,
+    dim=32, field_dim=16, length=8, num_blocks=1, num_heads=2, num_epochs=8, learning_rate=0.01, batch_size=32,
+    dropout=0, drop_rate=0.02,
     pooling="last",
 )  # fmt: skip
 
@@ -60,7 +60,7 @@ def model(shop: "Shop") -> M2TRec:
 @pytest.mark.parametrize(
     "how",
     [
-        {"attention": "bidirectional", "num_epochs": 2},
+        {"attention": "bidirectional", "num_epochs": 3},
         {"item_head": "free"},
         {"metadata": False, "hashed_ids": True},
         {"category_levels": 0, "loss": "sampled_softmax", "num_negatives": 40},
@@ -237,10 +237,13 @@ def test_a_window_in_both_directions_asks_for_its_last_event(shop: "Shop", seque
     np.testing.assert_allclose(queries.numpy(force=True), expected, rtol=1e-4)
 
 
-def test_at_first_every_item_is_as_likely(shop: "Shop") -> None:
-    model = M2TRec(changed(num_epochs=1, learning_rate=1e-9, category_levels=0, dim=128), shop.catalogue)
-    report = model.fit(shop.train, seed=0)
-    assert abs(report.records[-1].loss - math.log(60)) < 0.5
+def test_before_it_has_learnt_it_expects_what_is_like_the_last_event(shop: "Shop") -> None:
+    """An item is read and ranked by one vector."""
+    model = M2TRec(changed(num_epochs=1, learning_rate=1e-9, dim=128), shop.catalogue)
+    model.fit(shop.train, seed=0)
+    items, _ = model.topk(shop.histories, 1, np.ones(62, bool))
+    last = shop.histories.items[shop.histories.offsets[1:] - 1]
+    assert (items[:, 0] == last).mean() > 0.9
 
 
 def test_category_heads_add_their_weighted_loss_and_ignore_what_is_unknown(shop: "Shop") -> None:

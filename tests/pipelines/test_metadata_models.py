@@ -40,7 +40,7 @@ def recommended(night: Night) -> list[Row]:
 
 
 def test_items_without_an_event_are_recommended_to_those_whom_they_suit(recommended: list[Row]) -> None:
-    lists = defaultdict(str)
+    lists: dict[str, str] = defaultdict(str)
     for row in recommended:
         lists[row["subject_id"]] += row["item_id"]
     assert len(lists) == 40
@@ -56,7 +56,7 @@ def test_a_reason_names_the_matched_field(recommended: list[Row]) -> None:
 
 def test_a_new_item_has_related_ones_too(night: Night) -> None:
     (write,) = build_related_items(night)
-    related = defaultdict(str)
+    related: dict[str, str] = defaultdict(str)
     for row in read(night, write):
         related[row["item_id"]] += row["related_item_id"]
     assert set(related) == set("abcdefghklz")
