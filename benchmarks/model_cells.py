@@ -53,30 +53,34 @@ class Cell:
 
 
 def measure(task: Task, model: str, seed: int) -> Cell:
-    """Fit, select on the validation part, refit where the protocol says so, rank the test."""
+    """Fit, and rank the test."""
+    fitted, numbers = fit_for_test(task, model, seed)
+    started = time.perf_counter()
+    lists = rank_test(task, fitted)
+    numbers["rank_seconds"] = time.perf_counter() - started
+    cutoffs = sorted({int(metric.partition("@")[2]) for metric in task.metrics})
+    values = case_metrics(lists, task.test.targets, cutoffs)
+    numbers["coverage"] = coverage_at(lists, task.allowed, max(cutoffs))
+    numbers["peak_mib"] = peak_mib()
+    return Cell({metric: values[metric] for metric in task.metrics}, numbers)
+
+
+def fit_for_test(task: Task, model: str, seed: int) -> tuple[Recommender, dict[str, float]]:
+    """Fit, select on the validation part, refit where the protocol says so; say how long that took."""
     kind, config = entrant(task.name, model)
     started = time.perf_counter()
     fitted = kind(config, task.items.catalogue)
     report = fitted.fit(task.train, task.validation, seed=seed)
-    seconds = {"fit_seconds": time.perf_counter() - started}
+    numbers = {"fit_seconds": time.perf_counter() - started}
     metrics = [record.metric for record in report.records if record.metric == record.metric]
     if task.protocol in REFITTED:
         started = time.perf_counter()
         fitted = kind(report.chosen, task.items.catalogue)
         fitted.fit(task.everything, seed=seed)
-        seconds["refit_seconds"] = time.perf_counter() - started
-    started = time.perf_counter()
-    lists = rank_test(task, fitted)
-    seconds["rank_seconds"] = time.perf_counter() - started
-    cutoffs = sorted({int(metric.partition("@")[2]) for metric in task.metrics})
-    values = case_metrics(lists, task.test.targets, cutoffs)
-    numbers = seconds | {
-        "epochs": float(getattr(report.chosen, "num_epochs", 1)),
-        "validation_ndcg": max(metrics, default=float("nan")),
-        "coverage": coverage_at(lists, task.allowed, max(cutoffs)),
-        "peak_mib": peak_mib(),
-    }
-    return Cell({metric: values[metric] for metric in task.metrics}, numbers)
+        numbers["refit_seconds"] = time.perf_counter() - started
+    numbers["epochs"] = float(getattr(report.chosen, "num_epochs", 1))
+    numbers["validation_ndcg"] = max(metrics, default=float("nan"))
+    return fitted, numbers
 
 
 def rank_test(task: Task, model: Recommender) -> NDArray[np.int32]:

@@ -43,7 +43,10 @@ SETTINGS: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
 VARIANTS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {"m2trec_hashed_ids": ("m2trec", {"hashed_ids": True})}
 """Models that take part more than once: by another name, with other settings."""
 
-FLOORS: Final[Mapping[str, ModelConfig]] = {"category_popular": CategoryFloorConfig()}
+FLOORS: Final[Mapping[str, ModelConfig]] = {
+    "category_popular": CategoryFloorConfig(),
+    "category_random": CategoryFloorConfig(order="random"),
+}
 """What takes part and is no model of the product."""
 
 
