@@ -5,6 +5,7 @@ start at 2. Numbers of items and values are never taken back, so a model that ha
 with a later one, which holds more of both.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -68,3 +69,13 @@ class Catalogue:
         for name, size in sizes.items():
             if size != self.num_items:
                 raise ValueError(f"field {name!r} has {size} items; the catalogue has {self.num_items}")
+
+    def add_to(self, digest: "hashlib._Hash") -> None:
+        """Update a digest with all that is known of the items."""
+        for name, values in sorted(self.fields.items()):
+            digest.update(f"{name!r} {values.num_values}".encode())
+            digest.update(np.ascontiguousarray(values.numbers).data)
+            digest.update(np.ascontiguousarray(values.offsets).data)
+        for name, quantity in sorted(self.quantities.items()):
+            digest.update(repr(name).encode())
+            digest.update(np.ascontiguousarray(quantity).data)

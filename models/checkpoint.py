@@ -77,8 +77,8 @@ def read_header(folder: Path) -> Header:
 def load(folder: Path, catalogue: Catalogue, vocabulary_hash: str, latest_as_of: date | None = None) -> Recommender:
     """Rebuild the model of a checkpoint, ready for `topk` on this catalogue.
 
-    Raises ValueError when it was made for another vocabulary, has seen a day after `latest_as_of` (None: any day will
-    do), or its weights are not the ones that were saved.
+    Raises ValueError when it was made for another vocabulary or more items, has seen a day after `latest_as_of` (None:
+    any day will do), or its weights are not the ones that were saved.
     """
     header = read_header(folder)
     if header.vocabulary_hash != vocabulary_hash:
@@ -90,6 +90,11 @@ def load(folder: Path, catalogue: Catalogue, vocabulary_hash: str, latest_as_of:
         raise ValueError(
             f"{folder} has seen events up to {header.as_of}, but only days up to {latest_as_of} may be known here: "
             "choose an older checkpoint or fit the model anew"
+        )
+    if header.num_items > catalogue.num_items:
+        raise ValueError(
+            f"{folder} was made for {header.num_items} items, and the catalogue has {catalogue.num_items}: item "
+            "numbers are never taken back, so these mean other items; fit the model anew"
         )
     model = build(header.name, model_class(header.name).Config(**header.config), catalogue)
     model.restore(read_state(folder))

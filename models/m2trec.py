@@ -82,19 +82,14 @@ class M2TRecConfig(NextItemConfig):
 class Network(Encoder):
     """The field vectors of items, a transformer over those of a session, and the heads.
 
-    labels: int32[K, num_items], the value of every item on each category level with a head, PADDING where it has none.
-    num_labels: how many values each level has.
+    num_labels: how many values each category level with a head has.
     """
 
-    labels: Tensor
-
-    def __init__(
-        self, config: M2TRecConfig, parts: Sequence[Part], labels: NDArray[np.int32], num_labels: Sequence[int]
-    ) -> None:
+    def __init__(self, config: M2TRecConfig, num_items: int, parts: Sequence[Part], num_labels: Sequence[int]) -> None:
         super().__init__()
         dim = config.dim
         self.is_causal, self.is_averaged = config.attention == "causal", config.pooling == "average"
-        self.num_items = labels.shape[1]
+        self.num_items = num_items
         self.tower = ItemTower(parts, dim)
         self.positions = nn.Embedding(config.length, dim)
         self.dropout = Dropout(config.dropout)
@@ -103,7 +98,6 @@ class Network(Encoder):
         self.scale = nn.Parameter(torch.tensor(FIRST_SCALE))
         self.free = nn.Embedding(self.num_items, dim) if config.item_head == "free" else None
         self.heads = nn.ModuleList(nn.Linear(dim, size) for size in num_labels)
-        self.register_buffer("labels", torch.from_numpy(labels), persistent=False)
         nn.init.normal_(self.positions.weight, std=0.02)
 
     @property
@@ -153,7 +147,7 @@ class Network(Encoder):
 
     def table(self) -> Tensor:
         """Return the vector of every real item, float[V, D]."""
-        return self.vectors(torch.arange(FIRST_ITEM, self.num_items, device=self.labels.device))
+        return self.vectors(torch.arange(FIRST_ITEM, self.num_items, device=self.scale.device))
 
     def sample(self, targets_T: Tensor, negatives: Negatives) -> tuple[Tensor, Tensor, Negatives]:
         """Return the vectors of the targets and negatives alone, each once."""
@@ -161,11 +155,10 @@ class Network(Encoder):
         targets, numbers = rows[: len(targets_T)], rows[len(targets_T) :]
         return self.vectors(chosen_N + FIRST_ITEM), targets, Negatives(numbers, negatives.log_expected)
 
-    def category_losses(self, query_TD: Tensor, targets_T: Tensor) -> list[Tensor]:
-        """Return the mean cross-entropy of each level, over the targets that have a value there."""
+    def category_losses(self, query_TD: Tensor, labels_KT: Tensor) -> list[Tensor]:
+        """Return the mean cross-entropy of each level, over the targets that have a value there, not PADDING."""
         losses = []
-        for head, labels_V in zip(self.heads, self.labels, strict=True):
-            labels_T = labels_V[targets_T + FIRST_ITEM].long()
+        for head, labels_T in zip(self.heads, labels_KT, strict=True):
             summed = F.cross_entropy(_widened(head(query_TD)), labels_T, ignore_index=PADDING, reduction="sum")
             losses.append(summed / (labels_T != PADDING).sum().clamp(min=1))
         return losses
@@ -199,7 +192,8 @@ class M2TRec(NextItem[M2TRecConfig]):
         "paper": M2TRecConfig(dim=128, length=20, batch_size=512, attention="bidirectional", warmup_steps=500),
     }
     _fields: Fields
-    _seen: NDArray[np.bool_]
+    _seen: NDArray[np.bool_]  # which items had events
+    _labels: NDArray[np.int32]  # [K, num_items], of each category level with a head; while training
 
     def stages(
         self, train: Sequences, validation: Validation | None, run: Run, start: Mapping[str, NDArray[Any]] | None
@@ -216,6 +210,8 @@ class M2TRec(NextItem[M2TRecConfig]):
                 f"{self.name} knows items by their fields, and no field of the catalogue tells them apart: "
                 f"map more of its columns, or set hashed_ids = true for {self.name}"
             )
+        labels = [_first_values(field.values(self.catalogue)) for field in self._levels()]
+        self._labels = np.stack(labels) if labels else np.empty((0, self.num_items), np.int32)
         yield from super().stages(train, validation, run, _weights(start) if start else None)
 
     def _levels_without_head(self) -> list[str]:
@@ -229,19 +225,18 @@ class M2TRec(NextItem[M2TRecConfig]):
 
     def build_encoder(self) -> Network:
         """Make the network on the chosen fields of the catalogue."""
-        config, values = self.config, {field: field.values(self.catalogue) for field in self._fields}
+        config = self.config
         parts: list[Part] = [
-            FieldTable(of_items, field.num_rows, config.field_dim, config.drop_rate)
-            for field, of_items in values.items()
+            FieldTable(field.values(self.catalogue), field.num_rows, config.field_dim, config.drop_rate)
+            for field in self._fields
         ]
         if config.hashed_ids:
-            seen = np.pad(self._seen, (0, self.num_items - len(self._seen)))
-            parts.append(HashedIds(seen, config.hashed_rows, config.dim, HASHED_DROP_RATE))
-        levels = [field for field in self._fields if 0 < field.level <= config.category_levels]
-        labels = np.zeros((len(levels), self.num_items), np.int32)
-        for field, row in zip(levels, labels, strict=True):
-            row[:] = _first_values(values[field], field.num_rows)
-        return Network(config, parts, labels, [field.num_rows for field in levels])
+            parts.append(HashedIds(self._seen, config.hashed_rows, config.dim, HASHED_DROP_RATE))
+        return Network(config, self.num_items, parts, [field.num_rows for field in self._levels()])
+
+    def _levels(self) -> Fields:
+        """Return the levels of the category path that have a head."""
+        return tuple(field for field in self._fields if 0 < field.level <= self.config.category_levels)
 
     @property
     def _network(self) -> Network:
@@ -267,8 +262,9 @@ class M2TRec(NextItem[M2TRecConfig]):
 
     def token_loss(self, hidden_TD: Tensor, targets_T: Tensor, draw: Callable[[Tensor], Negatives]) -> Tensor:
         """Return the loss of the item head and, by their weight, of the category heads."""
-        item_loss = super().token_loss(hidden_TD, targets_T, draw)
-        return item_loss + self.config.category_weight * sum(self._network.category_losses(hidden_TD, targets_T))
+        labels_KT = torch.from_numpy(self._labels[:, targets_T.numpy(force=True) + FIRST_ITEM]).long().to(self._device)
+        category_loss = sum(self._network.category_losses(hidden_TD, labels_KT))
+        return super().token_loss(hidden_TD, targets_T, draw) + self.config.category_weight * category_loss
 
     def item_blocks(self) -> Iterator[NDArray[np.float32]]:
         """Compute the vectors of all items, STREAM_ITEMS at a time."""
@@ -316,7 +312,8 @@ class M2TRec(NextItem[M2TRecConfig]):
 
     def adopt(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take over what was learnt; the catalogue may have grown since. Raises ValueError where it shrank."""
-        self._fields, self._seen = read_fields(state[FIELDS]), np.unpackbits(state[SEEN]).astype(np.bool_)
+        seen = np.unpackbits(state[SEEN])[: self.num_items]
+        self._fields, self._seen = read_fields(state[FIELDS]), np.pad(seen, (0, self.num_items - len(seen))) > 0
         super().adopt(_weights(state))
 
 
@@ -329,10 +326,10 @@ def _weights(state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {name: array for name, array in state.items() if name not in (FIELDS, SEEN)}
 
 
-def _first_values(values: Values, num_rows: int) -> NDArray[np.int32]:
-    """Return the first value of each item, int32[num_items], PADDING where it has none that a head knows."""
+def _first_values(values: Values) -> NDArray[np.int32]:
+    """Return the first value of each item, int32[num_items], PADDING where it has none with a name."""
     first = np.append(values.numbers, np.int32(PADDING))[values.offsets[:-1]]
-    return np.where((values.lengths > 0) & (first > UNKNOWN) & (first < num_rows), first, PADDING).astype(np.int32)
+    return np.where((values.lengths > 0) & (first > UNKNOWN), first, PADDING).astype(np.int32)
 
 
 def _most_costly(costs_PBK: NDArray[np.float32]) -> NDArray[np.int32]:

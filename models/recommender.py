@@ -221,6 +221,8 @@ class Recommender(ABC, Generic[ConfigT]):
         parts = [train, *([validation.histories, validation.targets] if validation else [])]
         for array in [array for part in parts for array in (part.items, part.times, part.offsets)]:
             digest.update(np.ascontiguousarray(array).data)
+        if self.capabilities.uses_metadata:
+            self.catalogue.add_to(digest)
         for name in sorted(start):
             digest.update(name.encode())
             digest.update(np.ascontiguousarray(start[name]).data)

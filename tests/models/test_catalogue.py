@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -31,3 +33,23 @@ def test_every_field_is_of_all_items() -> None:
         Catalogue(4, {}, {"price": np.zeros(5)})
     with pytest.raises(ValueError, match="num_items is 2; it counts the two special numbers, so at least 3"):
         Catalogue(2)
+
+
+def test_a_digest_tells_catalogues_apart() -> None:
+    def digest(catalogue: Catalogue) -> str:
+        found = hashlib.sha256()
+        catalogue.add_to(found)
+        return found.hexdigest()
+
+    brand, price = values([], [], [2], [3]), np.array([np.nan, np.nan, 1, 2])
+    plain = Catalogue(4, {"brand": brand}, {"price": price})
+    others = [
+        Catalogue(4, {"colour": brand}, {"price": price}),
+        Catalogue(4, {"brand": values([], [], [2, 3], [])}, {"price": price}),
+        Catalogue(4, {"brand": values([], [], [2], [4])}, {"price": price}),
+        Catalogue(4, {"brand": values([], [], [2], [3], num_values=10)}, {"price": price}),
+        Catalogue(4, {"brand": brand}, {"price": price + 1}),
+        Catalogue(4, {"brand": brand}, {"size": price}),
+    ]
+    assert digest(plain) == digest(Catalogue(4, {"brand": brand}, {"price": price}))
+    assert len({digest(catalogue) for catalogue in [plain, *others]}) == 7

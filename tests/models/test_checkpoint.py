@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from models import checkpoint
+from models.catalogue import Catalogue
 from models.checkpoint import HEADER_FILE, WEIGHTS_FILE, load, read_header, save
 from models.markov import Markov, MarkovConfig
 
@@ -50,6 +51,12 @@ def test_a_foreign_vocabulary_is_refused_with_both_values(tmp_path: Path, model:
     save(tmp_path / "a", model, "v1", DAY)
     with pytest.raises(ValueError, match="made for vocabulary v1, not v2"):
         load(tmp_path / "a", model.catalogue, "v2")
+
+
+def test_a_catalogue_that_shrank_is_refused(tmp_path: Path, model: Markov) -> None:
+    save(tmp_path / "a", model, "v1", DAY)
+    with pytest.raises(ValueError, match="made for 62 items, and the catalogue has 61: item numbers are never"):
+        load(tmp_path / "a", Catalogue(61), "v1")
 
 
 def test_a_model_that_knows_the_future_is_refused_with_both_dates(tmp_path: Path, model: Markov) -> None:

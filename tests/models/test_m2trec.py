@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models import m2trec as module
-from models.catalogue import Catalogue, Values
+from models.catalogue import FIRST_VALUE, Catalogue, Values
 from models.m2trec import M2TRec, M2TRecConfig, Network
 from models.metrics import hit_at, relevance
 from models.negatives import Negatives
@@ -184,6 +184,10 @@ def test_an_item_that_nobody_touched_has_no_vector_of_its_own(shop: "Shop") -> N
     again = M2TRec(model.config, Catalogue(shop.num_items + 3))
     again.restore(model.state())
     (vectors,) = again.item_blocks()
+    same = M2TRec(model.config, shop.catalogue)
+    same.restore(model.state())
+    (own,), (restored,) = model.item_blocks(), same.item_blocks()
+    assert (own == restored).all()
     for new in range(shop.num_items, shop.num_items + 3):
         assert (vectors[new] == vectors[9]).all()
     assert (vectors[9] != vectors[8]).any()
@@ -246,17 +250,26 @@ def test_before_it_has_learnt_it_expects_what_is_like_the_last_event(shop: "Shop
     assert (items[:, 0] == last).mean() > 0.9
 
 
-def test_category_heads_add_their_weighted_loss_and_ignore_what_is_unknown(shop: "Shop") -> None:
-    category = values(*[[2 + item % 3] if item % 4 else [] for item in range(shop.num_items)], num_values=5)
-    catalogue = Catalogue(shop.num_items, {**shop.catalogue.fields, "category_1": category})
-    net = network(catalogue)
-    queries, targets = torch.randn(4, TINY.dim).double(), torch.tensor([3, 4, 5, 2])  # items 5, 6, 7; 4 has none
-    (loss,) = net.category_losses(queries, targets)
+def test_category_heads_take_the_mean_over_what_is_known(shop: "Shop") -> None:
+    net = network(shop.catalogue)
+    queries, labels = torch.randn(4, TINY.dim).double(), torch.tensor([[3, 2, 4, 0]])
+    (loss,) = net.category_losses(queries, labels)
     logits = net.heads[0](queries[:3]).log_softmax(dim=1)
-    expected = -logits[torch.arange(3), torch.tensor([2 + 5 % 3, 2 + 6 % 3, 2 + 7 % 3])].mean()
-    torch.testing.assert_close(loss, expected)
-    (nothing,) = net.category_losses(queries[3:], targets[3:])
+    torch.testing.assert_close(loss, -logits[torch.arange(3), torch.tensor([3, 2, 4])].mean())
+    (nothing,) = net.category_losses(queries[3:], labels[:, 3:])
     assert float(nothing.detach()) == 0
+
+
+def test_the_heads_learn_the_category_of_what_comes_next_by_their_weight(shop: "Shop") -> None:
+    def category_loss(weight: float) -> float:
+        model = M2TRec(changed(category_weight=weight, num_epochs=4), shop.catalogue)
+        model.fit(shop.train, seed=0)
+        queries = torch.from_numpy(model.queries(shop.histories))
+        labels = (shop.targets.items.astype(np.int64) - FIRST_ITEM) // 8 + FIRST_VALUE
+        with torch.inference_mode():
+            return float(model._network.category_losses(queries, torch.from_numpy(labels)[None])[0])
+
+    assert category_loss(0.5) < 0.7 * category_loss(0)
 
 
 def test_a_sample_holds_the_vectors_of_targets_and_negatives_once(shop: "Shop") -> None:
