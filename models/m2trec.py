@@ -39,7 +39,7 @@ from models.threads import one_thread_a_block
 from models.transformer import Block, check_heads
 
 HASHED_DROP_RATE = 0.1  # of the vector of the item itself, on which the model must not come to rely alone
-FIRST_SCALE, MOST_SCALE = 8.0, 32.0  # of the product of two vectors of length 1
+FIRST_SCALE, MOST_SCALE = 16.0, 64.0  # of the product of two vectors of length 1; 16 is that of NISER
 BLOCK_ITEMS = 4096  # whose vectors are computed together: always as many, so that they are rounded alike
 STREAM_ITEMS = 65_536  # whose vectors are in memory together
 CHUNK_REASONS = 1024  # lists that are explained together

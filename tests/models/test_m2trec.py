@@ -63,7 +63,7 @@ def model(shop: "Shop") -> M2TRec:
         {"attention": "bidirectional", "num_epochs": 3},
         {"item_head": "free"},
         {"metadata": False, "hashed_ids": True},
-        {"category_levels": 0, "loss": "sampled_softmax", "num_negatives": 40},
+        {"category_levels": 0, "loss": "sampled_softmax", "num_negatives": 40, "num_epochs": 12},
     ],
 )
 def test_every_form_learns_a_planted_chain(shop: "Shop", how: dict[str, Any]) -> None:
