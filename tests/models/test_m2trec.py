@@ -8,9 +8,8 @@ import torch
 
 from models import m2trec as module
 from models.catalogue import FIRST_VALUE, Catalogue, Values
-from models.m2trec import M2TRec, M2TRecConfig, Network
+from models.m2trec import M2TRec, M2TRecConfig
 from models.metrics import hit_at, relevance
-from models.negatives import Negatives
 from models.recommender import NothingToLearn, UnfitStart
 from models.sequences import FIRST_ITEM, Sequences
 from tests.models.small_catalogue import values
@@ -193,40 +192,6 @@ def test_an_item_that_nobody_touched_has_no_vector_of_its_own(shop: "Shop") -> N
     assert (vectors[9] != vectors[8]).any()
 
 
-def network(catalogue: Catalogue, **settings: Any) -> Network:
-    torch.manual_seed(0)
-    model = M2TRec(changed(**settings), catalogue)
-    model._fields = module.plan_fields(catalogue)[0]
-    model._seen = np.ones(catalogue.num_items, bool)
-    return model.build_encoder().double().eval()
-
-
-def test_no_event_sees_a_later_one(shop: "Shop") -> None:
-    net = network(shop.catalogue, pooling="average")
-    short, long = torch.tensor([[2, 3, 4]]), torch.tensor([[2, 3, 4, 9, 0]])
-    torch.testing.assert_close(net(long)[:, :3], net(short))
-    assert not torch.allclose(net(long)[:, 3], net(short)[:, 2])
-    torch.testing.assert_close(net.at(long, torch.tensor([2])), net(short)[:, 2])
-
-
-@pytest.mark.parametrize("pooling", ["average", "last"])
-def test_in_both_directions_padding_and_what_comes_later_change_nothing(shop: "Shop", pooling: str) -> None:
-    net = network(shop.catalogue, attention="bidirectional", pooling=pooling)
-    items, last = torch.tensor([[2, 3, 4, 9, 0], [5, 7, 7, 7, 7]]), torch.tensor([2, 0])
-    found = net.at(items, last)
-    torch.testing.assert_close(found[:1], net.at(torch.tensor([[2, 3, 4]]), torch.tensor([2])))
-    torch.testing.assert_close(found[1:], net.at(torch.tensor([[5]]), torch.tensor([0])))
-
-
-def test_the_session_is_the_mean_of_its_states(shop: "Shop") -> None:
-    average, last = network(shop.catalogue, pooling="average"), network(shop.catalogue)
-    items = torch.tensor([[2, 3, 4]])
-    states = average._states(items, average.positions(torch.arange(3)), None)
-    for event in range(3):
-        for net, state in ((average, states[:, : event + 1].mean(dim=1)), (last, states[:, event])):
-            torch.testing.assert_close(net(items)[:, event], state / state.norm() * module.FIRST_SCALE)
-
-
 def test_a_window_in_both_directions_asks_for_its_last_event(shop: "Shop", sequences: Make) -> None:
     model = M2TRec(changed(attention="bidirectional", length=3), shop.catalogue)
     epoch = model._epoch(sequences([2, 3, 4, 5, 6], [9, 8], [7]), np.random.default_rng(0))
@@ -250,16 +215,6 @@ def test_before_it_has_learnt_it_expects_what_is_like_the_last_event(shop: "Shop
     assert (items[:, 0] == last).mean() > 0.9
 
 
-def test_category_heads_take_the_mean_over_what_is_known(shop: "Shop") -> None:
-    net = network(shop.catalogue)
-    queries, labels = torch.randn(4, TINY.dim).double(), torch.tensor([[3, 2, 4, 0]])
-    (loss,) = net.category_losses(queries, labels)
-    logits = net.heads[0](queries[:3]).log_softmax(dim=1)
-    torch.testing.assert_close(loss, -logits[torch.arange(3), torch.tensor([3, 2, 4])].mean())
-    (nothing,) = net.category_losses(queries[3:], labels[:, 3:])
-    assert float(nothing.detach()) == 0
-
-
 def test_the_heads_learn_the_category_of_what_comes_next_by_their_weight(shop: "Shop") -> None:
     def category_loss(weight: float) -> float:
         model = M2TRec(changed(category_weight=weight, num_epochs=4), shop.catalogue)
@@ -270,15 +225,6 @@ def test_the_heads_learn_the_category_of_what_comes_next_by_their_weight(shop: "
             return float(model._network.category_losses(queries, torch.from_numpy(labels)[None])[0])
 
     assert category_loss(0.5) < 0.7 * category_loss(0)
-
-
-def test_a_sample_holds_the_vectors_of_targets_and_negatives_once(shop: "Shop") -> None:
-    net = network(shop.catalogue)
-    negatives = Negatives(torch.tensor([9, 3, 9]), torch.zeros(3))
-    table, targets, chosen = net.sample(torch.tensor([3, 40]), negatives)
-    assert len(table) == 3
-    torch.testing.assert_close(table[targets], net.table()[[3, 40]])
-    torch.testing.assert_close(table[chosen.numbers], net.table()[[9, 3, 9]])
 
 
 def test_vectors_come_in_bounded_blocks(model: M2TRec, shop: "Shop", monkeypatch: pytest.MonkeyPatch) -> None:
