@@ -19,6 +19,8 @@ from torch.nn import functional as F
 from models.catalogue import FIRST_VALUE, Values
 from models.sequences import UNKNOWN
 
+BUCKETS_AN_OCTAVE = 8  # of popularity: counts up to 11 are told apart
+MOST_POPULAR = 250  # bucket; it is that of 2.5 billion events
 # Odd 64-bit factors of which the high bits of a product are well mixed: the golden ratio's, and one of splitmix64.
 HASH_FACTORS = (-7046029254386353131, -4658895280553007687)
 
@@ -65,6 +67,23 @@ class FieldTable(Part):
     def unknown(self) -> Tensor:
         """Return the vector of an item without a value, float[E]."""
         return self.table.weight[UNKNOWN]
+
+
+def popularity_buckets(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return the bucket of each item's number of events, uint8[num_items], 0 of none and MOST_POPULAR at most.
+
+    >>> popularity_buckets(np.array([0, 1, 2, 9, 10, 1000, 1010, 2000]))
+    array([ 0,  8, 13, 27, 28, 80, 80, 88], dtype=uint8)
+    """
+    return np.minimum(np.round(BUCKETS_AN_OCTAVE * np.log2(1.0 + counts)), MOST_POPULAR).astype(np.uint8)
+
+
+def popularity_table(buckets: NDArray[np.uint8], dim: int, drop_rate: float) -> FieldTable:
+    """Make popularity a field like any other: items without events have no value."""
+    numbers = FIRST_VALUE + buckets[buckets > 0].astype(np.int32)
+    offsets = np.concatenate([[0], np.cumsum(buckets > 0)]).astype(np.int64)
+    num_rows = FIRST_VALUE + MOST_POPULAR + 1
+    return FieldTable(Values(numbers, offsets, num_rows), num_rows, dim, drop_rate)
 
 
 class HashedIds(Part):

@@ -26,7 +26,7 @@ from torch import Tensor
 from models.batches import Windows, batches_by_length
 from models.catalogue import Values
 from models.field_plan import ATTRIBUTE, CATEGORY, Fields, adopt_fields, plan_fields, read_fields, write_fields
-from models.item_tower import FieldTable, HashedIds, Part
+from models.item_tower import FieldTable, HashedIds, Part, popularity_buckets, popularity_table
 from models.m2trec_network import M2TRecConfig, Network
 from models.negatives import Negatives
 from models.next_item import NextItem, WindowEpoch
@@ -40,7 +40,7 @@ BLOCK_ITEMS = 4096  # whose vectors are computed together: always as many, so th
 STREAM_ITEMS = 65_536  # whose vectors are in memory together
 CHUNK_REASONS = 1024  # lists that are explained together
 SHARE_OF_BEST = 0.5  # of what losing one field costs a score: what losing another must cost to be named beside it
-FIELDS, SEEN = "fields", "seen"  # what lies beside the weights
+FIELDS, POPULARITY = "fields", "popularity"  # what lies beside the weights
 
 _log = logging.getLogger("nightly.m2trec")
 
@@ -73,14 +73,14 @@ class M2TRec(NextItem[M2TRecConfig]):
         "paper": M2TRecConfig(dim=128, length=20, batch_size=512, attention="bidirectional", warmup_steps=500),
     }
     _fields: Fields
-    _seen: NDArray[np.bool_]  # which items had events
+    _popularity: NDArray[np.uint8]  # a bucket for each item, 0 without an event
     _labels: NDArray[np.int32]  # [K, num_items], of each category level with a head; while training
 
     def stages(
         self, train: Sequences, validation: Validation | None, run: Run, start: Mapping[str, NDArray[Any]] | None
     ) -> Iterator[Stage]:
         """Choose the fields, then train; what the fields lack is said in the log."""
-        self._seen = np.bincount(train.items, minlength=self.num_items) > 0
+        self._popularity = popularity_buckets(np.bincount(train.items, minlength=self.num_items))
         self._fields, notes = plan_fields(self.catalogue) if self.config.metadata else ((), [])
         if start:
             self._fields = adopt_fields(read_fields(start[FIELDS]), self._fields, self.catalogue)
@@ -111,8 +111,10 @@ class M2TRec(NextItem[M2TRecConfig]):
             FieldTable(field.values(self.catalogue), field.num_rows, config.field_dim, config.drop_rate)
             for field in self._fields
         ]
+        if config.popularity:
+            parts.append(popularity_table(self._popularity, config.field_dim, config.drop_rate))
         if config.hashed_ids:
-            parts.append(HashedIds(self._seen, config.hashed_rows, config.dim, HASHED_DROP_RATE))
+            parts.append(HashedIds(self._popularity > 0, config.hashed_rows, config.dim, HASHED_DROP_RATE))
         return Network(config, self.num_items, parts, [field.num_rows for field in self._levels()])
 
     def _levels(self) -> Fields:
@@ -171,7 +173,8 @@ class M2TRec(NextItem[M2TRecConfig]):
 
         The one after it is named too, if it costs at least SHARE_OF_BEST of that. No field is, where none costs any.
         """
-        parts = [_shown_name(field.name) for field in self._fields] + ["the item itself"] * self.config.hashed_ids
+        parts = [_shown_name(field.name) for field in self._fields]
+        parts += ["popularity"] * self.config.popularity + ["the item itself"] * self.config.hashed_ids
         texts = [self.reason, *(f"matched on {part}" for part in parts)]
         texts += [f"matched on {first} and {second}" for first in parts for second in parts]
         if self.config.item_head == "free":
@@ -188,18 +191,19 @@ class M2TRec(NextItem[M2TRecConfig]):
         return codes, texts
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return the weights, the fields, and which items had events."""
-        return super().state() | {FIELDS: write_fields(self._fields), SEEN: np.packbits(self._seen)}
+        """Return the weights, the fields, and how popular the items were."""
+        return super().state() | {FIELDS: write_fields(self._fields), POPULARITY: self._popularity}
 
     def adopt(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take over what was learnt; the catalogue may have grown since. Raises ValueError where it shrank."""
-        seen = np.unpackbits(state[SEEN])[: self.num_items]
-        self._fields, self._seen = read_fields(state[FIELDS]), np.pad(seen, (0, self.num_items - len(seen))) > 0
+        known = state[POPULARITY]
+        self._popularity = np.pad(known, (0, self.num_items - len(known)))
+        self._fields = read_fields(state[FIELDS])
         super().adopt(_weights(state))
 
 
 def _weights(state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {name: array for name, array in state.items() if name not in (FIELDS, SEEN)}
+    return {name: array for name, array in state.items() if name not in (FIELDS, POPULARITY)}
 
 
 def _first_values(values: Values) -> NDArray[np.int32]:

@@ -24,7 +24,8 @@ FIRST_SCALE, MOST_SCALE = 16.0, 64.0  # of the product of two vectors of length 
 class M2TRecConfig(NextItemConfig):
     """What items are known by, how a session is read, and the heads, beside a network's size and training.
 
-    field_dim: features of each field's values. hashed_ids: a vector of the item itself, from two tables of hashed_rows.
+    field_dim: features of each field's values. popularity: whether an item's number of training events is one of its
+    fields; an item without any has none. hashed_ids: a vector of the item itself, from two tables of hashed_rows.
     drop_rate: how often an item's field is made unknown in training. attention, pooling: see `models.m2trec`.
     item_head: tied, or free: a vector for each item after all, for comparison. category_levels: how many levels of the
     category path have a head; category_weight: of each head's loss, that of the item head being 1.
@@ -33,6 +34,7 @@ class M2TRecConfig(NextItemConfig):
     num_blocks: int = Field(default=2, ge=1, le=64)
     num_heads: PositiveInt = 4
     metadata: bool = True
+    popularity: bool = True
     hashed_ids: bool = False
     hashed_rows: int = Field(default=8192, ge=1, le=2**31)
     field_dim: int = Field(default=64, ge=1, le=4096)

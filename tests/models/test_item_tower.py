@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.item_tower import FieldTable, HashedIds, ItemTower, Part
+from models.item_tower import MOST_POPULAR, FieldTable, HashedIds, ItemTower, Part, popularity_buckets, popularity_table
 from models.sequences import UNKNOWN
 from tests.models.small_catalogue import values
 
@@ -82,3 +82,21 @@ def test_hashed_rows_are_used_alike() -> None:
     assert counts[:2].sum() == 0
     assert counts[2:].min() > 800
     assert counts[2:].max() < 1200
+
+
+def test_popularity_is_a_field_in_which_an_item_without_events_has_no_value() -> None:
+    counts = np.array([0, 0, 0, 1, 1, 2])
+    part = popularity_table(popularity_buckets(counts), dim=3, drop_rate=0)
+    found = vectors(part)
+    assert (found[:3] == part.unknown()).all()
+    assert (found[3] == found[4]).all()
+    assert (found[5] != found[3]).any()
+    assert (found[3] != part.unknown()).any()
+
+
+def test_small_counts_have_buckets_of_their_own_and_large_ones_share() -> None:
+    buckets = popularity_buckets(np.arange(5000))
+    assert len(set(buckets[:12].tolist())) == 12
+    assert (np.diff(buckets.astype(int)) >= 0).all()
+    assert len(set(buckets.tolist())) < 110
+    assert popularity_buckets(np.array([2**62]))[0] == MOST_POPULAR

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Make = Callable[..., Sequences]
 TINY = M2TRecConfig(
     dim=32, field_dim=16, length=8, num_blocks=1, num_heads=2, num_epochs=8, learning_rate=0.01, batch_size=32,
-    dropout=0, drop_rate=0.02,
+    dropout=0, drop_rate=0.02, popularity=False,
     pooling="last",
 )  # fmt: skip
 
@@ -132,6 +132,28 @@ def test_a_warm_start_takes_new_items_and_values(model: M2TRec, shop: "Shop") ->
     warm.fit(shop.train, seed=1, start=model.state())
     cold.fit(shop.train, seed=1)
     assert first_place(warm, shop) > 0.7 > 0.3 > first_place(cold, shop)
+
+
+def test_popularity_orders_items_of_equal_metadata_and_knows_nothing_of_new_ones(shop: "Shop") -> None:
+    """Items of one colour and shelf: five visits go to the first of each eight, two to the second, one to the third."""
+    one_of_each = Catalogue(62, {"category_1": shop.catalogue.fields["category_1"]})
+    generator = np.random.default_rng(0)
+    shelf = generator.integers(0, 7, (200, 1)) * 8
+    visits = (shelf + generator.choice([0, 0, 0, 0, 0, 1, 1, 2], (200, 6)) + FIRST_ITEM).astype(np.int32)
+    train = Sequences(visits.ravel(), np.zeros(1200, np.int64), np.arange(0, 1201, 6))
+    model = M2TRec(changed(popularity=True, num_epochs=10), one_of_each)
+    model.fit(train, seed=0)
+    items, _ = model.topk(train, 3, np.ones(62, bool))
+    expected = shelf + FIRST_ITEM + np.arange(3)
+    assert (items[:, 0] == expected[:, 0]).mean() > 0.95
+    assert (items[:, 1] == expected[:, 1]).mean() > 0.8
+    later = M2TRec(model.config, more_items(one_of_each, [2]))
+    later.restore(model.state())
+    (vectors,), (known,) = later.item_blocks(), model.item_blocks()
+    assert (vectors[:62] == known).all()
+    assert (vectors[62] == vectors[9]).all()  # the eighth of that shelf, which nobody has visited either
+    codes, texts = model.reasons(train, np.full((200, 1), 9, np.int32))
+    assert {texts[int(code)] for code in codes.ravel()} <= {model.reason, "matched on category level 1"}
 
 
 def test_what_a_catalogue_lacks_is_said(shop: "Shop", caplog: pytest.LogCaptureFixture) -> None:

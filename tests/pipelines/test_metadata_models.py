@@ -50,7 +50,10 @@ def test_items_without_an_event_are_recommended_to_those_whom_they_suit(recommen
 
 
 def test_a_reason_names_the_matched_field(recommended: list[Row]) -> None:
-    assert {row["reason"] for row in recommended} == {"matched on category level 1"}
+    new = {row["reason"] for row in recommended if row["item_id"] in COLD}
+    assert new == {"matched on category level 1"}
+    others = {row["reason"] for row in recommended if row["item_id"] not in COLD}
+    assert all("popularity" in reason or "category level 1" in reason for reason in others)
     assert {row["source"] for row in recommended} == {"model"}
 
 
