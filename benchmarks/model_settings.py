@@ -19,6 +19,17 @@ _CLICKS: Final = {  # chosen on diginetica, taken for all sets of short sessions
     "num_negatives": 2048,
     "negatives": "popularity",
 }
+_CLICKS_M2TREC: Final = {  # chosen on diginetica with hashed ids, taken for all sets of short sessions
+    "pooling": "last",
+    "dropout": 0,
+    "learning_rate": 0.006,
+    "schedule": "cosine",
+    "num_epochs": 8,
+    "loss": "sampled_softmax",
+    "num_negatives": 2048,
+    "negatives": "popularity",
+}
+_CLICK_TASKS: Final = ("diginetica", "retailrocket", "yoochoose_100k", "globo_news")
 SETTINGS: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
     ("movielens_1m", "blend"): {
         "first": {"model": "markov", "settings": {"num_steps": 3, "query_decay": 0.6}},
@@ -36,11 +47,14 @@ SETTINGS: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
     },
     ("amazon_beauty", "gru4rec"): {"num_epochs": 40, "patience": 5, "dropout": 0.5},
     ("amazon_beauty", "sasrec"): {"num_epochs": 40, "patience": 5, "dropout": 0.5, "weight_decay": 0.1},
-    **{(task, "sasrec"): _CLICKS for task in ("diginetica", "retailrocket", "yoochoose_100k", "globo_news")},
+    **{(task, "sasrec"): _CLICKS for task in _CLICK_TASKS},
+    **{(task, "m2trec"): _CLICKS_M2TREC for task in _CLICK_TASKS},
 }
 
 
-VARIANTS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {"m2trec_hashed_ids": ("m2trec", {"hashed_ids": True})}
+VARIANTS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
+    "m2trec_hashed_ids": ("m2trec", {"hashed_ids": True, "hashed_rows": 32_768}),
+}
 """Models that take part more than once: by another name, with other settings."""
 
 FLOORS: Final[Mapping[str, ModelConfig]] = {
