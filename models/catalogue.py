@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from models.sequences import FIRST_ITEM
+from models.sequences import FIRST_ITEM, check_offsets
 
 FIRST_VALUE = FIRST_ITEM
 
@@ -31,11 +31,7 @@ class Values:
     def __post_init__(self) -> None:
         assert self.numbers.dtype == np.int32, f"numbers are {self.numbers.dtype}, not int32"
         assert self.offsets.dtype == np.int64, f"offsets are {self.offsets.dtype}, not int64"
-        if len(self.offsets) < 1 or self.offsets[0] != 0 or self.offsets[-1] != len(self.numbers):
-            ends = f"{self.offsets[:1]} to {self.offsets[-1:]}"
-            raise ValueError(f"offsets go from {ends}, not from 0 to {len(self.numbers)}, the number of values")
-        if (np.diff(self.offsets) < 0).any():
-            raise ValueError("offsets run backwards")
+        check_offsets(self.offsets, len(self.numbers), "values")
         if len(self.numbers) and not 0 < self.numbers.min() <= self.numbers.max() < self.num_values:
             raise ValueError(
                 f"values are {self.numbers.min()} to {self.numbers.max()}; allowed: 1 to {self.num_values - 1}"

@@ -34,7 +34,9 @@ class Sequences:
         assert self.times.dtype == np.int64, f"times are {self.times.dtype}, not int64"
         assert self.offsets.dtype == np.int64, f"offsets are {self.offsets.dtype}, not int64"
         assert self.items.ndim == self.times.ndim == self.offsets.ndim == 1, "sequences are flat arrays"
-        _check_offsets(self.offsets, len(self.items), len(self.times))
+        if len(self.items) != len(self.times):
+            raise ValueError(f"{len(self.items)} items but {len(self.times)} times: every event needs both")
+        check_offsets(self.offsets, len(self.items), "events")
         if len(self.items) and self.items.min() < 0:
             raise ValueError(f"item number {self.items.min()} is negative; numbers start at {PADDING} (padding)")
         _check_times(self.times, self.offsets)
@@ -114,13 +116,10 @@ class Sequences:
         return cls(np.empty(0, np.int32), np.empty(0, np.int64), np.zeros(num_sequences + 1, np.int64))
 
 
-def _check_offsets(offsets: NDArray[np.int64], num_items: int, num_times: int) -> None:
-    if num_items != num_times:
-        raise ValueError(f"{num_items} items but {num_times} times: every event needs both")
-    if not len(offsets) or offsets[0] != 0 or offsets[-1] != num_items:
-        raise ValueError(
-            f"offsets must run from 0 to the number of events, {num_items}; got {offsets[:1]} to {offsets[-1:]}"
-        )
+def check_offsets(offsets: NDArray[np.int64], end: int, what: str) -> None:
+    """Raise ValueError where the offsets of a ragged array do not divide the ``end`` values of it; ``what`` names them."""
+    if not len(offsets) or offsets[0] != 0 or offsets[-1] != end:
+        raise ValueError(f"offsets must run from 0 to the number of {what}, {end}; got {offsets[:1]} to {offsets[-1:]}")
     if (np.diff(offsets) < 0).any():
         raise ValueError(f"offsets fall at sequence {int(np.argmax(np.diff(offsets) < 0))}; they may only grow")
 

@@ -21,7 +21,11 @@ def test_a_value_is_a_number_of_its_field(number: int) -> None:
 
 def test_offsets_begin_at_0_grow_and_end_with_the_values() -> None:
     numbers = np.array([2, 3], np.int32)
-    for offsets, words in (([1, 2], "not from 0 to 2"), ([0, 1], "not from 0 to 2"), ([0, 2, 1, 2], "run backwards")):
+    for offsets, words in (
+        ([1, 2], "from 0 to the number of values, 2"),
+        ([0, 1], "from 0 to the number of values, 2"),
+        ([0, 2, 1, 2], "fall at sequence 1"),
+    ):
         with pytest.raises(ValueError, match=words):
             Values(numbers, np.array(offsets, np.int64), 9)
 
