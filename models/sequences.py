@@ -117,7 +117,7 @@ class Sequences:
 
 
 def check_offsets(offsets: NDArray[np.int64], end: int, what: str) -> None:
-    """Raise ValueError where the offsets of a ragged array do not divide the ``end`` values of it; ``what`` names them."""
+    """Raise ValueError where the offsets of a ragged array do not divide its ``end`` values; ``what`` names them."""
     if not len(offsets) or offsets[0] != 0 or offsets[-1] != end:
         raise ValueError(f"offsets must run from 0 to the number of {what}, {end}; got {offsets[:1]} to {offsets[-1:]}")
     if (np.diff(offsets) < 0).any():
