@@ -52,8 +52,18 @@ SETTINGS: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
 }
 
 
+_HASHED_IDS: Final = {"hashed_ids": True, "hashed_rows": 32_768}
+_ABLATIONS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "no_heads": {"category_levels": 0},
+    "no_metadata": {"metadata": False},
+    "no_popularity": {"popularity": False},
+    "free_head": {"item_head": "free"},
+    "average": {"pooling": "average"},
+    "bidirectional": {"attention": "bidirectional", "pooling": "average"},
+}
 VARIANTS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
-    "m2trec_hashed_ids": ("m2trec", {"hashed_ids": True, "hashed_rows": 32_768}),
+    "m2trec_hashed_ids": ("m2trec", _HASHED_IDS),
+    **{f"m2trec_hashed_ids_{name}": ("m2trec", {**_HASHED_IDS, **change}) for name, change in _ABLATIONS.items()},
 }
 """Models that take part more than once: by another name, with other settings."""
 
