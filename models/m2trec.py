@@ -172,16 +172,18 @@ class M2TRec(NextItem[M2TRecConfig]):
         """Name what each item was matched on: the field without which its score would fall most.
 
         The one after it is named too, if it costs at least SHARE_OF_BEST of that. No field is, where none costs any.
+        Popularity is not among them: it is the same for every history.
         """
-        parts = [_shown_name(field.name) for field in self._fields]
-        parts += ["popularity"] * self.config.popularity + ["the item itself"] * self.config.hashed_ids
+        parts = {_shown_name(field.name): number for number, field in enumerate(self._fields)}
+        if self.config.hashed_ids:
+            parts["the item itself"] = len(self._fields) + self.config.popularity
         texts = [self.reason, *(f"matched on {part}" for part in parts)]
         texts += [f"matched on {first} and {second}" for first in parts for second in parts]
         if self.config.item_head == "free":
             return np.zeros(items.shape, np.int32), texts
         listed, places = np.unique(items, return_inverse=True)
         numbers, places = listed.astype(np.int64), places.reshape(items.shape)
-        losses = [self._vectors(numbers) - self._vectors(numbers, without) for without in range(len(parts))]
+        losses = [self._vectors(numbers) - self._vectors(numbers, without) for without in parts.values()]
         queries = self.queries(histories)
         codes = np.empty(items.shape, np.int32)
         for start in range(0, len(items), CHUNK_REASONS):

@@ -152,8 +152,16 @@ def test_popularity_orders_items_of_equal_metadata_and_knows_nothing_of_new_ones
     (vectors,), (known,) = later.item_blocks(), model.item_blocks()
     assert (vectors[:62] == known).all()
     assert (vectors[62] == vectors[9]).all()  # the eighth of that shelf, which nobody has visited either
-    codes, texts = model.reasons(train, np.full((200, 1), 9, np.int32))
-    assert {texts[int(code)] for code in codes.ravel()} <= {model.reason, "matched on category level 1"}
+    codes, texts = model.reasons(train, items)
+    assert {texts[int(code)] for code in codes[:, 0]} == {"matched on category level 1", model.reason}
+
+
+def test_an_item_known_by_its_hash_alone_is_matched_on_itself(shop: "Shop") -> None:
+    model = fitted(shop, hashed_ids=True, popularity=True, metadata=False)
+    items, _ = model.topk(shop.histories, 1, np.ones(62, bool))
+    codes, texts = model.reasons(shop.histories, items)
+    named = [texts[int(code)] for code in codes.ravel()]
+    assert named.count("matched on the item itself") > 0.8 * len(named)
 
 
 def test_what_a_catalogue_lacks_is_said(shop: "Shop", caplog: pytest.LogCaptureFixture) -> None:
