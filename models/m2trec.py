@@ -141,7 +141,7 @@ class M2TRec(NextItem[M2TRecConfig]):
             return super().predictions(items_BL)
         last_B = (items_BL != PADDING).sum(dim=1) - 2
         targets_B = items_BL[torch.arange(len(last_B)), last_B + 1]
-        return self._forward(items_BL[:, :-1], last_B), targets_B - FIRST_ITEM
+        return self._encoder.at(items_BL[:, :-1], last_B), targets_B - FIRST_ITEM
 
     def token_loss(self, hidden_TD: Tensor, targets_T: Tensor, draw: Callable[[Tensor], Negatives]) -> Tensor:
         """Return the loss of the item head and, by their weight, of the category heads."""

@@ -50,6 +50,8 @@ class M2TRecConfig(NextItemConfig):
         check_heads(self.dim, self.num_heads)
         if not self.metadata and not self.hashed_ids:
             raise ValueError("metadata and hashed_ids are both off: nothing is left to know an item by")
+        if self.compile and self.attention == "bidirectional":
+            raise ValueError("compile works with causal attention only")
         return self
 
 
@@ -81,43 +83,46 @@ class Network(Encoder):
         heads = {f"heads.{level}.{part}" for level in range(len(self.heads)) for part in ("weight", "bias")}
         return frozenset(tables | heads | {"free.weight"})
 
-    def forward(self, items_BL: Tensor, last_B: Tensor | None = None) -> Tensor:
-        """Return the query after each event, float[B, L, D], or after one event of each session, float[B, D].
-
-        A network that attends in both directions is asked for one event only, and sees none after it.
-        """
+    def forward(self, items_BL: Tensor) -> Tensor:
+        """Return the query after each event, float[B, L, D]; only causal attention can give them in one pass."""
+        assert self.is_causal, "in both directions, each event takes a pass of its own"
         places_L = torch.arange(items_BL.shape[1], device=items_BL.device)
-        if self.is_causal:
-            states_BLD = self._states(items_BL, self.positions(places_L), None)
-            if self.is_averaged:
-                states_BLD = _widened(states_BLD).cumsum(dim=1) / (places_L + 1)[:, None]
-            chosen = states_BLD if last_B is None else states_BLD[torch.arange(len(last_B)), last_B]
-            return self._query(chosen)
-        assert last_B is not None, "what follows each event cannot be read in one pass in both directions"
-        ages_BL = last_B[:, None] - places_L
-        states_BLD = self._states(items_BL, self.positions(ages_BL.clamp(min=0)), ages_BL >= 0)
-        weights_BL = (ages_BL >= 0 if self.is_averaged else ages_BL == 0).to(states_BLD.dtype)
-        return self._query((states_BLD * weights_BL[:, :, None]).sum(dim=1) / weights_BL.sum(dim=1)[:, None])
+        x_BLD = self._embed(items_BL, places_L)
+        for block in self.blocks:
+            x_BLD = block(x_BLD)
+        states_BLD = widened(self.norm(x_BLD))
+        if self.is_averaged:
+            states_BLD = states_BLD.cumsum(dim=1) / (places_L + 1)[:, None]
+        return self._query(states_BLD)
 
     def at(self, items_BL: Tensor, last_B: Tensor) -> Tensor:
-        """Return the query after one event of each session, float[B, D]."""
-        out: Tensor = self(items_BL, last_B)
-        return out
+        """Return the query after one event of each session, float[B, D]; later ones are not seen."""
+        places_L = torch.arange(items_BL.shape[1], device=items_BL.device)
+        ages_BL = last_B[:, None] - places_L
+        seen_BL = ages_BL >= 0
+        x_BLD = self._embed(items_BL, places_L if self.is_causal else ages_BL.clamp(min=0))
+        *blocks, last_block = self.blocks
+        for block in blocks:
+            x_BLD = block(x_BLD, None if self.is_causal else seen_BL)
+        assert isinstance(last_block, Block)
+        if not self.is_averaged:
+            return self._query(widened(self.norm(last_block.at(x_BLD, last_B))))
+        states_BLD = widened(self.norm(last_block(x_BLD, None if self.is_causal else seen_BL)))
+        return self._query((states_BLD * seen_BL[:, :, None]).sum(dim=1) / (last_B + 1)[:, None])
 
-    def _states(self, items_BL: Tensor, positions: Tensor, seen_BL: Tensor | None) -> Tensor:
-        x_BLD = self.dropout(self.tower(items_BL.flatten()).unflatten(0, items_BL.shape) + positions)
-        for block in self.blocks:
-            x_BLD = block(x_BLD, seen_BL)
-        out: Tensor = self.norm(x_BLD)
+    def _embed(self, items_BL: Tensor, places: Tensor) -> Tensor:
+        """Return the vectors of the items at their places, float[B, L, D]; places int64[L] or int64[B, L]."""
+        vectors_BLD = self.tower(items_BL.flatten()).unflatten(0, items_BL.shape)
+        out: Tensor = self.dropout(vectors_BLD + self.positions(places))
         return out
 
     def _query(self, states: Tensor) -> Tensor:
-        return F.normalize(_widened(states), dim=-1) * self.scale.clamp(max=MOST_SCALE)
+        return F.normalize(states, dim=-1) * self.scale.clamp(max=MOST_SCALE)
 
     def vectors(self, items_N: Tensor, without: int = -1) -> Tensor:
         """Return the vectors of some items, float[N, D], of length 1; `without`: as if no item had a value there."""
         out_ND = self.free(items_N) if self.free else self.tower(items_N, without)
-        return F.normalize(_widened(out_ND), dim=-1)
+        return F.normalize(widened(out_ND), dim=-1)
 
     def table(self) -> Tensor:
         """Return the vector of every real item, float[V, D]."""
@@ -133,11 +138,11 @@ class Network(Encoder):
         """Return the mean cross-entropy of each level, over the targets that have a value there, not PADDING."""
         losses = []
         for head, labels_T in zip(self.heads, labels_KT, strict=True):
-            summed = F.cross_entropy(_widened(head(query_TD)), labels_T, ignore_index=PADDING, reduction="sum")
+            summed = F.cross_entropy(widened(head(query_TD)), labels_T, ignore_index=PADDING, reduction="sum")
             losses.append(summed / (labels_T != PADDING).sum().clamp(min=1))
         return losses
 
 
-def _widened(x: Tensor) -> Tensor:
+def widened(x: Tensor) -> Tensor:
     """Return what autocast made bfloat16 as float32, in which sums and lengths are taken."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

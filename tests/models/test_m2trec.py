@@ -189,6 +189,8 @@ def test_a_catalogue_without_fields_needs_hashed_ids(shop: "Shop") -> None:
     assert first_place(fitted(shop, bare, hashed_ids=True), shop) > 0.8
     with pytest.raises(ValueError, match="metadata and hashed_ids are both off"):
         changed(metadata=False)
+    with pytest.raises(ValueError, match="compile works with causal attention only"):
+        changed(compile=True, attention="bidirectional")
 
 
 def test_only_the_free_head_and_hashed_ids_of_fixed_size_are_of_items(shop: "Shop") -> None:

@@ -40,10 +40,15 @@ def test_in_both_directions_padding_and_what_comes_later_change_nothing(pooling:
 def test_the_session_is_the_mean_of_its_states() -> None:
     average, last = network(), network(pooling="last")
     items = torch.tensor([[2, 3, 4]])
-    states = average._states(items, average.positions(torch.arange(3)), None)
+    x = average._embed(items, torch.arange(3))
+    for block in average.blocks:
+        x = block(x)
+    states = average.norm(x)
     for event in range(3):
         for net, state in ((average, states[:, : event + 1].mean(dim=1)), (last, states[:, event])):
-            torch.testing.assert_close(net(items)[:, event], state / state.norm() * FIRST_SCALE)
+            expected = state / state.norm() * FIRST_SCALE
+            torch.testing.assert_close(net(items)[:, event], expected)
+            torch.testing.assert_close(net.at(items, torch.tensor([event])), expected)
 
 
 def test_category_heads_take_the_mean_over_what_is_known() -> None:
