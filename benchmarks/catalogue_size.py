@@ -31,7 +31,7 @@ from models.sequences import FIRST_ITEM, Sequences
 MODELS: Final = ("m2trec", "sasrec")
 FIELDS: Final = {"category_1": (1, 200), "category_2": (1, 2_000), "brand": (1, 20_000), "title": (8, 30_000)}
 SETTINGS: Final[dict[str, Any]] = {
-    "dim": 128,
+    "dim": 64,
     "length": 20,
     "loss": "sampled_softmax",
     "num_negatives": 2048,
