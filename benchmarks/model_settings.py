@@ -47,6 +47,7 @@ SETTINGS: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
     },
     ("amazon_beauty", "gru4rec"): {"num_epochs": 40, "patience": 5, "dropout": 0.5},
     ("amazon_beauty", "sasrec"): {"num_epochs": 40, "patience": 5, "dropout": 0.5, "weight_decay": 0.1},
+    ("amazon_beauty", "m2trec"): {"length": 50, "num_epochs": 12, "batch_size": 256, "dropout": 0.3},
     **{(task, "sasrec"): _CLICKS for task in _CLICK_TASKS},
     **{(task, "m2trec"): _CLICKS_M2TREC for task in _CLICK_TASKS},
 }
