@@ -5,13 +5,13 @@ which popularity says nothing.
 """
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from models.catalogue import FIRST_VALUE
 from models.field_plan import CATEGORY
 from models.recommender import Capabilities, ModelConfig, Validation
 from models.row_recommender import RowRecommender, by_popularity
@@ -49,7 +49,7 @@ class CategoryFloor(RowRecommender[CategoryFloorConfig]):
 
     def found(self, histories: Sequences) -> csr_array:
         """Return the weights of the items of the last item's category; no item is known to be of none."""
-        categories = self._categories()
+        categories = self._categories
         members = np.flatnonzero(categories)
         shape = (int(categories.max(initial=0)) + 1, self.num_items)
         of_category = csr_array((self._weights[members], (categories[members], members)), shape=shape)
@@ -59,14 +59,14 @@ class CategoryFloor(RowRecommender[CategoryFloorConfig]):
         queries = csr_array((ones[known], (asked[known], last[known])), shape=(len(histories), shape[0]))
         return csr_array(queries @ of_category)
 
+    @cached_property
     def _categories(self) -> NDArray[np.int64]:
         """Number the category of every item, int64[num_items]; 0 where none is known."""
         out, base = np.zeros(self.num_items, np.int64), 0
         for name in sorted(name for name in self.catalogue.fields if name.startswith(CATEGORY)):
             values = self.catalogue.fields[name]
-            one = np.flatnonzero(values.lengths)
-            number = values.numbers[values.offsets[one]]
-            out[one[number >= FIRST_VALUE]] = base + number[number >= FIRST_VALUE]
+            first = values.first()
+            out = np.where(first > 0, base + first, out)
             base += values.num_values
         out[:FIRST_ITEM] = 0
         return out

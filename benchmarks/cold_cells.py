@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.model_cells import Cell, fit_for_test
-from benchmarks.protocols import Task, keep, load_task
+from benchmarks.protocols import Task, load_task
 from models.metrics import case_metrics
 from models.recommender import Validation
 from models.sequences import FIRST_ITEM, Sequences
@@ -44,13 +44,13 @@ def with_cold_items(task: Task) -> tuple[Task, NDArray[np.bool_]]:
 
 
 def _without(sequences: Sequences, is_cold: NDArray[np.bool_]) -> Sequences:
-    kept = keep(sequences, ~is_cold[sequences.items])
+    kept = sequences.where(~is_cold[sequences.items])
     return kept.take(np.flatnonzero(kept.lengths))
 
 
 def _asking(cases: Validation, is_cold: NDArray[np.bool_], *, wanted: bool) -> Validation:
     """Keep the cases whose one target is cold, or is not, and drop cold items from their histories."""
-    histories = keep(cases.histories, ~is_cold[cases.histories.items])
+    histories = cases.histories.where(~is_cold[cases.histories.items])
     chosen = np.flatnonzero((is_cold[cases.targets.items] == wanted) & (histories.lengths > 0))
     return Validation(histories.take(chosen), cases.targets.take(chosen), cases.exclude_seen)
 

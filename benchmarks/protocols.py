@@ -128,9 +128,9 @@ def next_click_of_a_day(name: str, folder: Path) -> Task:
 def static_split(name: str, folder: Path) -> Task:
     """P4. The order of events means nothing, so validation is a random tenth of them, the same in every run."""
     log = read_log(folder, SOURCES[name])
-    training, test = keep(log.sequences, ~log.is_test), keep(log.sequences, log.is_test)
+    training, test = log.sequences.where(~log.is_test), log.sequences.where(log.is_test)
     held_out = np.random.default_rng(0).random(len(training.items)) < VALIDATION_SHARE
-    train, validation = keep(training, ~held_out), keep(training, held_out)
+    train, validation = training.where(~held_out), training.where(held_out)
     cases = _asked(train, validation), _asked(training, test)
     return _build(name, "P4", log.items, (train, training), cases, training, ("recall@20", "ndcg@20"))
 
@@ -180,12 +180,6 @@ def prefixes(sessions: Sequences, most: int = 0) -> tuple[Sequences, Sequences]:
         asked = asked[np.arange(most) * len(asked) // most]
     starts = sessions.offsets[:-1][sessions.rows[asked]]
     return sessions.cut(starts, asked - starts), sessions.cut(asked, np.ones_like(asked))
-
-
-def keep(sequences: Sequences, kept: NDArray[np.bool_]) -> Sequences:
-    """Drop events, bool[N]; a sequence may become empty."""
-    before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
-    return Sequences(sequences.items[kept], sequences.times[kept], before[sequences.offsets])
 
 
 def hold_out_last(users: Sequences, *, exclude_seen: bool) -> tuple[Sequences, Sequences, Validation, Validation]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from models.sequences import FIRST_ITEM, check_offsets
+from models.sequences import FIRST_ITEM, PADDING, check_offsets
 
 FIRST_VALUE = FIRST_ITEM
 
@@ -41,6 +41,11 @@ class Values:
     def lengths(self) -> NDArray[np.int64]:
         """Number of values of every item, int64[num_items]."""
         return np.diff(self.offsets)
+
+    def first(self) -> NDArray[np.int32]:
+        """Return the first value of each item, int32[num_items], PADDING where it has none with a name."""
+        first = np.append(self.numbers, np.int32(PADDING))[self.offsets[:-1]]
+        return np.where((self.lengths > 0) & (first >= FIRST_VALUE), first, PADDING).astype(np.int32)
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,14 +24,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.batches import Windows, batches_by_length
-from models.catalogue import Values
 from models.field_plan import ATTRIBUTE, CATEGORY, Fields, adopt_fields, plan_fields, read_fields, write_fields
 from models.item_tower import FieldTable, HashedIds, Part, popularity_buckets, popularity_table
 from models.m2trec_network import M2TRecConfig, Network
 from models.negatives import Negatives
 from models.next_item import NextItem, WindowEpoch
 from models.recommender import Capabilities, ModelConfig, NothingToLearn, Validation
-from models.sequences import FIRST_ITEM, PADDING, UNKNOWN, Sequences
+from models.sequences import FIRST_ITEM, PADDING, Sequences
 from models.stages import Run, Stage
 from models.threads import one_thread_a_block
 
@@ -91,7 +90,7 @@ class M2TRec(NextItem[M2TRecConfig]):
                 f"{self.name} knows items by their fields, and no field of the catalogue tells them apart: "
                 f"map more of its columns, or set hashed_ids = true for {self.name}"
             )
-        labels = [_first_values(field.values(self.catalogue)) for field in self._levels()]
+        labels = [field.values(self.catalogue).first() for field in self._levels()]
         self._labels = np.stack(labels) if labels else np.empty((0, self.num_items), np.int32)
         yield from super().stages(train, validation, run, _weights(start) if start else None)
 
@@ -206,12 +205,6 @@ class M2TRec(NextItem[M2TRecConfig]):
 
 def _weights(state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {name: array for name, array in state.items() if name not in (FIELDS, POPULARITY)}
-
-
-def _first_values(values: Values) -> NDArray[np.int32]:
-    """Return the first value of each item, int32[num_items], PADDING where it has none with a name."""
-    first = np.append(values.numbers, np.int32(PADDING))[values.offsets[:-1]]
-    return np.where((values.lengths > 0) & (first > UNKNOWN), first, PADDING).astype(np.int32)
 
 
 def _most_costly(costs_PBK: NDArray[np.float32]) -> NDArray[np.int32]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import protocols
-from benchmarks.protocols import Task, keep, load_task, prefixes, validation_sessions
+from benchmarks.protocols import Task, load_task, prefixes, validation_sessions
 from models.metrics import case_metrics
 from models.sequences import Sequences
 from pipelines.errors import InputError
@@ -38,7 +38,7 @@ def test_prefixes_equal_the_plain_definition(sessions: list[list[int]], most: in
 @given(SESSIONS, st.integers(2, 9))
 def test_keeping_events_keeps_their_order_and_their_subject(sessions: list[list[int]], dropped: int) -> None:
     sequences = make(*sessions)
-    kept = keep(sequences, sequences.items != dropped)
+    kept = sequences.where(sequences.items != dropped)
     assert lists_of(kept) == [[item for item in row if item != dropped] for row in sessions]
 
 
