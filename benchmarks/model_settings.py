@@ -19,12 +19,12 @@ _CLICKS: Final = {  # chosen on diginetica, taken for all sets of short sessions
     "num_negatives": 2048,
     "negatives": "popularity",
 }
-_CLICKS_M2TREC: Final = {  # chosen on diginetica with hashed ids, taken for all sets of short sessions
+_CLICKS_M2TREC: Final = {  # likewise
     "pooling": "last",
     "dropout": 0,
     "learning_rate": 0.006,
     "schedule": "cosine",
-    "num_epochs": 8,
+    "num_epochs": 5,
     "loss": "sampled_softmax",
     "num_negatives": 2048,
     "negatives": "popularity",
@@ -53,7 +53,7 @@ SETTINGS: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
 }
 
 
-_HASHED_IDS: Final = {"hashed_ids": True, "hashed_rows": 32_768}
+_HASHED_IDS: Final = {"hashed_ids": True, "hashed_rows": 32_768, "num_epochs": 12, "weight_decay": 0.1}
 _ABLATIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "no_heads": {"category_levels": 0},
     "no_metadata": {"metadata": False},

@@ -71,7 +71,7 @@ class Network(Encoder):
         self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(dim, config.num_heads, config.dropout) for _ in range(config.num_blocks))
         self.norm = nn.LayerNorm(dim)
-        self.scale = nn.Parameter(torch.tensor(FIRST_SCALE))
+        self.scale = nn.Parameter(torch.tensor(0.0))  # what it is beyond FIRST_SCALE, to which weight decay pulls it
         self.free = nn.Embedding(self.num_items, dim) if config.item_head == "free" else None
         self.heads = nn.ModuleList(nn.Linear(dim, size) for size in num_labels)
         nn.init.normal_(self.positions.weight, std=0.02)
@@ -117,7 +117,7 @@ class Network(Encoder):
         return out
 
     def _query(self, states: Tensor) -> Tensor:
-        return F.normalize(states, dim=-1) * self.scale.clamp(max=MOST_SCALE)
+        return F.normalize(states, dim=-1) * (FIRST_SCALE + self.scale).clamp(max=MOST_SCALE)
 
     def vectors(self, items_N: Tensor, without: int = -1) -> Tensor:
         """Return the vectors of some items, float[N, D], of length 1; `without`: as if no item had a value there."""
