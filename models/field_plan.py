@@ -15,7 +15,7 @@ from models.catalogue import FIRST_VALUE, Catalogue, Values
 from models.recommender import UnfitStart
 from models.sequences import FIRST_ITEM, UNKNOWN
 
-NUM_BUCKETS = 20  # of a quantity, each with as many items
+NUM_BUCKETS = 20  # of a quantity, each with as many of the items that were seen
 CATEGORY = "category_"  # before the level of a category path, each of which is a field
 ATTRIBUTE = "attribute:"  # before the name of an attribute
 
@@ -63,8 +63,12 @@ Fields = tuple[Field, ...]
 _JSON = TypeAdapter(Fields)
 
 
-def plan_fields(catalogue: Catalogue) -> tuple[Fields, list[str]]:
-    """Choose the fields that tell items apart without telling each of them alone; say what is left out, and why."""
+def plan_fields(catalogue: Catalogue, seen: NDArray[np.bool_]) -> tuple[Fields, list[str]]:
+    """Choose the fields that tell items apart without telling each of them alone; say what is left out, and why.
+
+    seen: bool[num_items], the items with an event. Buckets of quantities are made for them, so that something is learnt
+    of every bucket: an article of tomorrow is in that of the newest articles that were read.
+    """
     fields, notes = [], []
     for name, values in sorted(catalogue.fields.items()):
         useless = _why_useless(values)
@@ -73,11 +77,11 @@ def plan_fields(catalogue: Catalogue) -> tuple[Fields, list[str]]:
         else:
             fields.append(Field(name=name, num_rows=values.num_values))
     for name, quantity in sorted(catalogue.quantities.items()):
-        edges = _edges(quantity)
+        edges = _edges(quantity[seen])
         if edges:
             fields.append(Field(name=name, num_rows=FIRST_VALUE + len(edges) + 1, edges=edges))
         else:
-            notes.append(f"field {name!r} is not used: it is the same for all items, or known of none")
+            notes.append(f"field {name!r} is not used: it is the same for all items with an event, or known of none")
     without = count_without(fields, catalogue)
     if fields and without:
         notes.append(

@@ -79,8 +79,9 @@ class M2TRec(NextItem[M2TRecConfig]):
         self, train: Sequences, validation: Validation | None, run: Run, start: Mapping[str, NDArray[Any]] | None
     ) -> Iterator[Stage]:
         """Choose the fields, then train; what the fields lack is said in the log."""
-        self._popularity = popularity_buckets(np.bincount(train.items, minlength=self.num_items))
-        self._fields, notes = plan_fields(self.catalogue) if self.config.metadata else ((), [])
+        counts = np.bincount(train.items, minlength=self.num_items)
+        self._popularity, seen = popularity_buckets(counts), counts > 0
+        self._fields, notes = plan_fields(self.catalogue, seen) if self.config.metadata else ((), [])
         if start:
             self._fields = adopt_fields(read_fields(start[FIELDS]), self._fields, self.catalogue)
         for note in [*notes, *self._levels_without_head()]:

@@ -9,8 +9,13 @@ from tests.models.small_catalogue import values
 NOTHING: tuple[list[int], list[int]] = ([], [])  # what the special numbers have
 
 
+def plan(catalogue: Catalogue) -> tuple[tuple[Field, ...], list[str]]:
+    """Plan for a catalogue of which every item was seen."""
+    return plan_fields(catalogue, np.ones(catalogue.num_items, np.bool_))
+
+
 def planned(values_: Values, name: str = "brand") -> tuple[tuple[Field, ...], list[str]]:
-    return plan_fields(Catalogue(len(values_.lengths), {name: values_}))
+    return plan(Catalogue(len(values_.lengths), {name: values_}))
 
 
 @pytest.mark.parametrize(
@@ -37,17 +42,17 @@ def test_a_field_that_some_items_share_is_used(rows: tuple[list[int], ...]) -> N
 
 def test_items_without_a_value_in_any_field_are_counted() -> None:
     fields = {"brand": values(*NOTHING, [2], [2], [3], [], [1]), "title": values(*NOTHING, [2], [], [], [], [])}
-    _, notes = plan_fields(Catalogue(7, fields))
+    _, notes = plan(Catalogue(7, fields))
     assert notes[0].startswith("field 'title' is not used")
     assert notes[1].startswith("2 of 5 items have no value in any field")
-    whole, notes = plan_fields(Catalogue(7, fields, {"price": np.array([np.nan, np.nan, 1, 1, 1, 2, 3])}))
+    whole, notes = plan(Catalogue(7, fields, {"price": np.array([np.nan, np.nan, 1, 1, 1, 2, 3])}))
     assert len(whole) == 2
     assert len(notes) == 1
 
 
 def test_a_quantity_has_buckets_of_as_many_items_each() -> None:
     price = np.concatenate([[np.nan, np.nan], np.random.default_rng(0).permutation(1000.0 + np.arange(100)), [np.nan]])
-    (field,), _ = plan_fields(Catalogue(103, {}, {"price": price}))
+    (field,), _ = plan(Catalogue(103, {}, {"price": price}))
     found = field.values(Catalogue(103, {}, {"price": price}))
     assert found.lengths.tolist() == [0, 0, *[1] * 100, 0]
     assert np.bincount(found.numbers).tolist() == [0, 0, *[5] * NUM_BUCKETS]
@@ -56,9 +61,17 @@ def test_a_quantity_has_buckets_of_as_many_items_each() -> None:
     assert later.numbers.tolist() == [2, 2 + NUM_BUCKETS - 1, 2, 3]
 
 
+def test_buckets_are_those_of_the_items_that_were_seen_and_later_ones_are_in_the_last() -> None:
+    published = np.arange(200.0)
+    (field,), _ = plan_fields(Catalogue(200, {}, {"created_at": published}), published < 100)
+    buckets = field.values(Catalogue(200, {}, {"created_at": published})).numbers
+    assert np.bincount(buckets[:100]).tolist() == [0, 0, *[5] * NUM_BUCKETS]
+    assert (buckets[100:] == buckets[99]).all()
+
+
 @pytest.mark.parametrize("price", [[np.nan] * 4, [3.0] * 4, [3.0, np.nan, 3.0, 3.0]])
 def test_a_quantity_that_is_the_same_for_all_is_left_out(price: list[float]) -> None:
-    fields, notes = plan_fields(Catalogue(6, {}, {"price": np.array([np.nan, np.nan, *price])}))
+    fields, notes = plan(Catalogue(6, {}, {"price": np.array([np.nan, np.nan, *price])}))
     assert fields == ()
     assert notes[0].startswith("field 'price' is not used")
 
@@ -80,12 +93,12 @@ def test_a_later_catalogue_may_have_more_but_not_less() -> None:
 
 def test_fields_survive_being_written_and_a_warm_start_keeps_what_they_were() -> None:
     catalogue = Catalogue(6, {"brand": values(*NOTHING, [2], [2], [3], [])}, {"price": np.array([0, 0, 1, 2, 3, 4.5])})
-    fields, _ = plan_fields(catalogue)
+    fields, _ = plan(catalogue)
     assert read_fields(write_fields(fields)) == fields
     later = Catalogue(7, {"brand": values(*NOTHING, [2], [2], [3], [], [9], num_values=10)}, {"price": np.arange(7.0)})
-    kept = adopt_fields(fields, plan_fields(later)[0], later)
+    kept = adopt_fields(fields, plan(later)[0], later)
     assert [field.num_rows for field in kept] == [10, fields[1].num_rows]
-    assert kept[1].edges == fields[1].edges != plan_fields(later)[0][1].edges
+    assert kept[1].edges == fields[1].edges != plan(later)[0][1].edges
 
 
 def test_a_warm_start_with_other_fields_is_none() -> None:
