@@ -32,6 +32,7 @@ _CLICKS_M2TREC: Final = {  # likewise
     "num_negatives": 2048,
     "negatives": "popularity",
 }
+_NEWS_EPOCHS: Final = 5  # of all networks: the most sessions, of articles that are read for a day or two
 _CLICK_TASKS: Final = ("diginetica", "retailrocket", "yoochoose_100k", "globo_news")
 SETTINGS: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
     ("movielens_1m", "blend"): {
@@ -53,6 +54,8 @@ SETTINGS: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
     ("amazon_beauty", "m2trec"): {"length": 50, "num_epochs": 12, "batch_size": 256, "dropout": 0.3},
     **{(task, "sasrec"): _CLICKS for task in _CLICK_TASKS},
     **{(task, "m2trec"): _CLICKS_M2TREC for task in _CLICK_TASKS},
+    ("globo_news", "sasrec"): {**_CLICKS, "num_epochs": _NEWS_EPOCHS},
+    ("globo_news", "m2trec_hashed_ids"): {"num_epochs": _NEWS_EPOCHS},
 }
 
 
@@ -63,7 +66,8 @@ _ABLATIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "no_popularity": {"popularity": False},
     "free_head": {"item_head": "free"},
     "average": {"pooling": "average"},
-    "bidirectional": {"attention": "bidirectional", "pooling": "average"},
+    "fast": {"pooling": "average", "num_epochs": 4},
+    "faithful": {"pooling": "average", "num_epochs": 4, "attention": "bidirectional"},
 }
 VARIANTS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "m2trec_hashed_ids": ("m2trec", _HASHED_IDS),
@@ -88,4 +92,5 @@ def entrant(task: str, name: str) -> tuple[type[Recommender], ModelConfig]:
     if name in FLOORS:
         return CategoryFloor, FLOORS[name]
     model, variation = VARIANTS.get(name, (name, {}))
-    return model_class(model), configure(model, "small", {**SETTINGS.get((task, model), {}), **variation})
+    settings = {**SETTINGS.get((task, model), {}), **variation, **SETTINGS.get((task, name), {})}
+    return model_class(model), configure(model, "small", settings)

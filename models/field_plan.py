@@ -15,7 +15,8 @@ from models.catalogue import FIRST_VALUE, Catalogue, Values
 from models.recommender import UnfitStart
 from models.sequences import FIRST_ITEM, UNKNOWN
 
-NUM_BUCKETS = 20  # of a quantity, each with as many of the items that were seen
+LEAST_BUCKETS, MOST_BUCKETS = 20, 100  # of a quantity, each with as many of the items that were seen
+BUCKET_ITEMS = 50  # that a bucket has at least, where there are more than LEAST_BUCKETS
 CATEGORY = "category_"  # before the level of a category path, each of which is a field
 ATTRIBUTE = "attribute:"  # before the name of an attribute
 
@@ -148,7 +149,8 @@ def _edges(quantity: NDArray[np.float64]) -> tuple[float, ...]:
     known = quantity[np.isfinite(quantity)]
     if not len(known):
         return ()
-    bounds = np.unique(np.quantile(known, np.arange(1, NUM_BUCKETS) / NUM_BUCKETS))
+    num_buckets = min(max(LEAST_BUCKETS, len(known) // BUCKET_ITEMS), MOST_BUCKETS)
+    bounds = np.unique(np.quantile(known, np.arange(1, num_buckets) / num_buckets))
     return tuple(float(bound) for bound in bounds if bound < known.max())
 
 

@@ -5,13 +5,15 @@ from benchmarks.protocols import PROTOCOLS
 from models.registry import model_class, names
 
 
-@pytest.mark.parametrize(("task", "model"), SETTINGS)
-def test_settings_name_a_task_and_a_model_and_change_what_is_named(task: str, model: str) -> None:
+@pytest.mark.parametrize(("task", "name"), SETTINGS)
+def test_settings_name_a_task_and_a_model_and_change_what_is_named(task: str, name: str) -> None:
     assert task in PROTOCOLS
-    assert model in names()
-    (_, chosen), preset = entrant(task, model), model_class(model).presets["small"]
-    changed = {name for name, value in chosen if value != getattr(preset, name)}
-    assert changed == set(SETTINGS[task, model])
+    assert name in {*names(), *VARIANTS}
+    model, variation = VARIANTS.get(name, (name, {}))
+    (_, chosen), preset = entrant(task, name), model_class(model).presets["small"]
+    changed = {setting for setting, value in chosen if value != getattr(preset, setting)}
+    assert changed == {*SETTINGS.get((task, model), {}), *variation, *SETTINGS[task, name]}
+    assert SETTINGS[task, name].items() <= chosen.model_dump().items()
 
 
 def test_all_others_take_the_preset() -> None:
@@ -24,7 +26,7 @@ def test_a_variant_is_its_model_with_other_settings(name: str) -> None:
     for task in PROTOCOLS:
         (kind, chosen), (plain_kind, plain) = entrant(task, name), entrant(task, model)
         assert kind is plain_kind
-        assert chosen == plain.model_copy(update=dict(variation)) != plain
+        assert chosen == plain.model_copy(update={**variation, **SETTINGS.get((task, name), {})}) != plain
 
 
 def test_every_entrant_can_be_made() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from models.catalogue import Catalogue, Values
-from models.field_plan import NUM_BUCKETS, Field, adopt_fields, plan_fields, read_fields, write_fields
+from models.field_plan import LEAST_BUCKETS, Field, adopt_fields, plan_fields, read_fields, write_fields
 from models.recommender import UnfitStart
 from tests.models.small_catalogue import values
 
@@ -55,18 +55,24 @@ def test_a_quantity_has_buckets_of_as_many_items_each() -> None:
     (field,), _ = plan(Catalogue(103, {}, {"price": price}))
     found = field.values(Catalogue(103, {}, {"price": price}))
     assert found.lengths.tolist() == [0, 0, *[1] * 100, 0]
-    assert np.bincount(found.numbers).tolist() == [0, 0, *[5] * NUM_BUCKETS]
+    assert np.bincount(found.numbers).tolist() == [0, 0, *[5] * LEAST_BUCKETS]
     assert (np.diff(found.numbers[np.argsort(price[2:102])]) >= 0).all()
     later = field.values(Catalogue(6, {}, {"price": np.array([np.nan, np.inf, -5, 1e9, 1000, 1005])}))
-    assert later.numbers.tolist() == [2, 2 + NUM_BUCKETS - 1, 2, 3]
+    assert later.numbers.tolist() == [2, 2 + LEAST_BUCKETS - 1, 2, 3]
 
 
 def test_buckets_are_those_of_the_items_that_were_seen_and_later_ones_are_in_the_last() -> None:
     published = np.arange(200.0)
     (field,), _ = plan_fields(Catalogue(200, {}, {"created_at": published}), published < 100)
     buckets = field.values(Catalogue(200, {}, {"created_at": published})).numbers
-    assert np.bincount(buckets[:100]).tolist() == [0, 0, *[5] * NUM_BUCKETS]
+    assert np.bincount(buckets[:100]).tolist() == [0, 0, *[5] * LEAST_BUCKETS]
     assert (buckets[100:] == buckets[99]).all()
+
+
+@pytest.mark.parametrize(("num_items", "num_buckets"), [(1000, 20), (2500, 50), (9999, 100)])
+def test_many_items_have_more_buckets(num_items: int, num_buckets: int) -> None:
+    (field,), _ = plan(Catalogue(num_items, {}, {"price": np.arange(float(num_items))}))
+    assert field.num_rows == 2 + num_buckets
 
 
 @pytest.mark.parametrize("price", [[np.nan] * 4, [3.0] * 4, [3.0, np.nan, 3.0, 3.0]])
