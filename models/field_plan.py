@@ -48,10 +48,10 @@ class Field(BaseModel):
             )
         return values
 
-    def grown(self, catalogue: Catalogue) -> Self:
-        """Return the field with a row for every value of a later catalogue."""
-        values = self.values(catalogue)
-        return self if self.edges is not None else self.model_copy(update={"num_rows": values.num_values})
+    def grown(self, catalogue: Catalogue, planned: Self) -> Self:
+        """Return the field with a row for every value of a later catalogue, and with the edges planned for that one."""
+        self.values(catalogue)
+        return planned.model_copy(update={"num_rows": max(self.num_rows, planned.num_rows)})
 
     @property
     def level(self) -> int:
@@ -109,6 +109,7 @@ def has_value(values: Values) -> NDArray[np.bool_]:
 def adopt_fields(known: Fields, planned: Fields, catalogue: Catalogue) -> Fields:
     """Go on with the fields of an earlier night, grown to this night's values; planned: those of this night alone.
 
+    A quantity takes this night's buckets, so that the last one is always that of the newest or the dearest items.
     Raises UnfitStart where a field came or went, or its values are not those of then.
     """
     changed = {field.name for field in known} ^ {field.name for field in planned}
@@ -116,7 +117,7 @@ def adopt_fields(known: Fields, planned: Fields, catalogue: Catalogue) -> Fields
         names = ", ".join(sorted(changed))
         raise UnfitStart(f"cannot start from these weights: field {names} is in one of the networks only")
     try:
-        return tuple(field.grown(catalogue) for field in known)
+        return tuple(field.grown(catalogue, same) for field, same in zip(known, planned, strict=True))
     except ValueError as error:
         raise UnfitStart(f"cannot start from these weights: {error}") from error
 

@@ -39,6 +39,7 @@ BLOCK_ITEMS = 4096  # whose vectors are computed together: always as many, so th
 STREAM_ITEMS = 65_536  # whose vectors are in memory together
 CHUNK_REASONS = 1024  # lists that are explained together
 SHARE_OF_BEST = 0.5  # of what losing one field costs a score: what losing another must cost to be named beside it
+FIRST_SEEN = "first_seen"  # the quantity of that name, if the catalogue has one
 FIELDS, POPULARITY = "fields", "popularity"  # what lies beside the weights
 
 _log = logging.getLogger("nightly.m2trec")
@@ -222,9 +223,11 @@ def _most_costly(costs_PBK: NDArray[np.float32]) -> NDArray[np.int32]:
 def _shown_name(field: str) -> str:
     """Return a field's name as a reader of the lists knows it.
 
-    >>> [_shown_name(name) for name in ("title", "category_2", "attribute:colour")]
-    ['title', 'category level 2', 'colour']
+    >>> [_shown_name(name) for name in ("title", "category_2", "attribute:colour", "first_seen")]
+    ['title', 'category level 2', 'colour', 'age']
     """
+    if field == FIRST_SEEN:
+        return "age"
     if field.startswith(CATEGORY):
         return f"category level {field.removeprefix(CATEGORY)}"
     return field.removeprefix(ATTRIBUTE)

@@ -19,14 +19,14 @@ from pipelines.night import Night
 from pipelines.training_arrays import written_once
 from pipelines.vocabulary import ITEM_TOKENS
 
-QUANTITIES: Final = ("price",)
+QUANTITIES: Final = {"price": "price", "first_seen": "epoch(first_seen) / 86400"}  # name: expression over `items`
 INDEX_FILE: Final = "fields.json"
 
 
 def catalogue_arrays(night: Night, vocabulary_hash: str, num_items: int) -> Path:
     """Return the folder of the arrays of this night's items, written now if need be."""
     parts = night.current("items")
-    made_of = "\n".join([vocabulary_hash, str(num_items), *sorted(part.sha256 for part in parts)])
+    made_of = "\n".join([*QUANTITIES, vocabulary_hash, str(num_items), *sorted(part.sha256 for part in parts)])
     key = hashlib.sha256(made_of.encode()).hexdigest()
 
     def write(folder: Path) -> None:
@@ -74,11 +74,11 @@ def _write(con: duckdb.DuckDBPyConnection, folder: Path, num_items: int) -> None
         np.save(folder / f"{number}-offsets.npy", np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
     index = [{"field": name, "num_values": num_values} for name, num_values in fields]
     (folder / INDEX_FILE).write_text(json.dumps(index))
-    for name in QUANTITIES:
+    for name, expression in QUANTITIES.items():
         rows = con.sql(f"""
-            select number, {name} as quantity from files
+            select number, {expression} as quantity from files
                 join metadata_vocabulary on field = 'item' and token = item_id
-            where {name} is not null
+            where {expression} is not null
         """).fetchnumpy()
         quantity = np.full(num_items, np.nan)
         quantity[rows["number"]] = rows["quantity"]

@@ -90,21 +90,25 @@ def test_levels_of_a_category_path_are_known_by_name() -> None:
 def test_a_later_catalogue_may_have_more_but_not_less() -> None:
     field = Field(name="brand", num_rows=4)
     grown = Catalogue(6, {"brand": values(*NOTHING, [2], [2], [3], [4], num_values=5)})
-    assert field.grown(grown) == Field(name="brand", num_rows=5)
+    assert field.grown(grown, Field(name="brand", num_rows=5)) == Field(name="brand", num_rows=5)
     with pytest.raises(ValueError, match="'brand' has 3 values, and the model has learnt 4: a vocabulary only grows"):
         field.values(Catalogue(4, {"brand": values(*NOTHING, [2], [2], num_values=3)}))
     with pytest.raises(ValueError, match="the catalogue has lost field 'brand'"):
         field.values(Catalogue(4))
 
 
-def test_fields_survive_being_written_and_a_warm_start_keeps_what_they_were() -> None:
+def test_fields_survive_being_written_and_a_warm_start_makes_the_buckets_of_tonight() -> None:
     catalogue = Catalogue(6, {"brand": values(*NOTHING, [2], [2], [3], [])}, {"price": np.array([0, 0, 1, 2, 3, 4.5])})
     fields, _ = plan(catalogue)
     assert read_fields(write_fields(fields)) == fields
     later = Catalogue(7, {"brand": values(*NOTHING, [2], [2], [3], [], [9], num_values=10)}, {"price": np.arange(7.0)})
     kept = adopt_fields(fields, plan(later)[0], later)
-    assert [field.num_rows for field in kept] == [10, fields[1].num_rows]
-    assert kept[1].edges == fields[1].edges != plan(later)[0][1].edges
+    assert [field.num_rows for field in kept] == [10, plan(later)[0][1].num_rows]
+    assert kept[1].edges == plan(later)[0][1].edges != fields[1].edges
+    fewer = Field(name="price", num_rows=3, edges=(1.5,))
+    assert adopt_fields(fields, (fields[0], fewer), catalogue)[1] == fewer.model_copy(
+        update={"num_rows": fields[1].num_rows}
+    )
 
 
 def test_a_warm_start_with_other_fields_is_none() -> None:

@@ -1,3 +1,4 @@
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def test_every_value_that_has_a_number_stands_at_its_item(tmp_path: Path) -> Non
         [
             item("c", title="Red, RED shoe!", category=["x", "y"], price=2.5, attributes=[(EVIL, [EVIL, "blue"])]),
             item("a", title="unheard of", brand=EVIL, category=["x"]),
-            item("b", brand="nobody's", price=0.0),
+            item("b", brand="nobody's", price=0.0, first_seen=day(1)),
             item("d", brand="acme", category=["x"], price=9.0),
         ],
     )
@@ -62,7 +63,12 @@ def test_every_value_that_has_a_number_stands_at_its_item(tmp_path: Path) -> Non
     assert {name: values.num_values for name, values in found.fields.items()} == {
         f"attribute:{EVIL}": 4, "brand": 4, "category_1": 3, "category_2": 3, "title": 4,
     }  # fmt: skip
+    assert found.quantities.keys() == {"price", "first_seen"}
     np.testing.assert_array_equal(found.quantities["price"], [np.nan, np.nan, np.nan, 0.0, 2.5])
+    first_night = (day(0) - date(1970, 1, 1)).days
+    np.testing.assert_array_equal(
+        found.quantities["first_seen"], [np.nan, np.nan, first_night, first_night + 1, first_night]
+    )
     assert {path.parent for path in tmp_path.rglob("*.npy")} == {folder}  # also a field's name is no path
 
 
