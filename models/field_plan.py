@@ -86,7 +86,7 @@ def plan_fields(catalogue: Catalogue, seen: NDArray[np.bool_]) -> tuple[Fields, 
     without = count_without(fields, catalogue)
     if fields and without:
         notes.append(
-            f"{without:,} of {catalogue.num_items - FIRST_ITEM:,} items have no value in any field: nothing tells them "
+            f"{without:,} of {catalogue.num_items - FIRST_ITEM:,} items have no value in any field: no metadata tells them "
             "from one another"
         )
     return tuple(fields), notes
@@ -152,6 +152,9 @@ def _edges(quantity: NDArray[np.float64]) -> tuple[float, ...]:
         return ()
     num_buckets = min(max(LEAST_BUCKETS, len(known) // BUCKET_ITEMS), MOST_BUCKETS)
     bounds = np.unique(np.quantile(known, np.arange(1, num_buckets) / num_buckets))
+    below = known[known < known.max()]
+    if len(below) and bounds[0] == known.max():  # nearly all have the most there is
+        return (float(below.max()),)
     return tuple(float(bound) for bound in bounds if bound < known.max())
 
 

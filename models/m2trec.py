@@ -173,18 +173,18 @@ class M2TRec(NextItem[M2TRecConfig]):
         """Name what each item was matched on: the field without which its score would fall most.
 
         The one after it is named too, if it costs at least SHARE_OF_BEST of that. No field is, where none costs any.
-        Popularity is not among them: it is the same for every history.
+        Popularity is not among them: it says nothing of what the history and the item have in common.
         """
-        parts = {_shown_name(field.name): number for number, field in enumerate(self._fields)}
+        parts = [(_shown_name(field.name), number) for number, field in enumerate(self._fields)]
         if self.config.hashed_ids:
-            parts["the item itself"] = len(self._fields) + self.config.popularity
-        texts = [self.reason, *(f"matched on {part}" for part in parts)]
-        texts += [f"matched on {first} and {second}" for first in parts for second in parts]
+            parts.append(("the item itself", len(self._fields) + self.config.popularity))
+        texts = [self.reason, *(f"matched on {part}" for part, _ in parts)]
+        texts += [f"matched on {first} and {second}" for first, _ in parts for second, _ in parts]
         if self.config.item_head == "free":
             return np.zeros(items.shape, np.int32), texts
         listed, places = np.unique(items, return_inverse=True)
         numbers, places = listed.astype(np.int64), places.reshape(items.shape)
-        losses = [self._vectors(numbers) - self._vectors(numbers, without) for without in parts.values()]
+        losses = [self._vectors(numbers) - self._vectors(numbers, without) for _, without in parts]
         queries = self.queries(histories)
         codes = np.empty(items.shape, np.int32)
         for start in range(0, len(items), CHUNK_REASONS):
@@ -200,6 +200,11 @@ class M2TRec(NextItem[M2TRecConfig]):
     def adopt(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take over what was learnt; the catalogue may have grown since. Raises ValueError where it shrank."""
         known = state[POPULARITY]
+        if len(known) > self.num_items:
+            raise ValueError(
+                f"the catalogue has {self.num_items} items, and the model has learnt {len(known)}: a vocabulary only "
+                "grows, so these numbers mean other items; fit the model anew"
+            )
         self._popularity = np.pad(known, (0, self.num_items - len(known)))
         self._fields = read_fields(state[FIELDS])
         super().adopt(_weights(state))

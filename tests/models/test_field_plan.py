@@ -75,6 +75,15 @@ def test_many_items_have_more_buckets(num_items: int, num_buckets: int) -> None:
     assert field.num_rows == 2 + num_buckets
 
 
+@pytest.mark.parametrize("price", [[1.0, 1.0] + [5.0] * 58, [5.0, 5.0] + [1.0] * 58])
+def test_a_quantity_of_which_few_have_another_value_is_used(price: list[float]) -> None:
+    catalogue = Catalogue(62, {}, {"price": np.array([np.nan, np.nan, *price])})
+    (field,), _ = plan(catalogue)
+    buckets = field.values(catalogue).numbers
+    assert len(np.unique(buckets)) == 2
+    assert buckets[0] == buckets[1] != buckets[2]
+
+
 @pytest.mark.parametrize("price", [[np.nan] * 4, [3.0] * 4, [3.0, np.nan, 3.0, 3.0]])
 def test_a_quantity_that_is_the_same_for_all_is_left_out(price: list[float]) -> None:
     fields, notes = plan(Catalogue(6, {}, {"price": np.array([np.nan, np.nan, *price])}))
