@@ -86,8 +86,8 @@ def plan_fields(catalogue: Catalogue, seen: NDArray[np.bool_]) -> tuple[Fields, 
     without = count_without(fields, catalogue)
     if fields and without:
         notes.append(
-            f"{without:,} of {catalogue.num_items - FIRST_ITEM:,} items have no value in any field: no metadata tells them "
-            "from one another"
+            f"{without:,} of {catalogue.num_items - FIRST_ITEM:,} items have no value in any field: no metadata tells "
+            "them from one another"
         )
     return tuple(fields), notes
 

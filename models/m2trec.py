@@ -179,7 +179,8 @@ class M2TRec(NextItem[M2TRecConfig]):
         if self.config.hashed_ids:
             parts.append(("the item itself", len(self._fields) + self.config.popularity))
         texts = [self.reason, *(f"matched on {part}" for part, _ in parts)]
-        texts += [f"matched on {first} and {second}" for first, _ in parts for second, _ in parts]
+        shown = [part for part, _ in parts]  # a field and an attribute may be called alike
+        texts += [f"matched on {' and '.join(dict.fromkeys((first, second)))}" for first in shown for second in shown]
         if self.config.item_head == "free":
             return np.zeros(items.shape, np.int32), texts
         listed, places = np.unique(items, return_inverse=True)

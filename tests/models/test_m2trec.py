@@ -51,6 +51,26 @@ def more_items(catalogue: Catalogue, like: list[int]) -> Catalogue:
     return Catalogue(catalogue.num_items + len(like), fields)
 
 
+def test_fewer_items_than_were_learnt_are_refused(model: M2TRec, shop: "Shop") -> None:
+    fields = {
+        name: Values(known.numbers[: known.offsets[-2]], known.offsets[:-1], known.num_values)
+        for name, known in shop.catalogue.fields.items()
+    }
+    less = M2TRec(TINY, Catalogue(shop.catalogue.num_items - 1, fields))
+    with pytest.raises(ValueError, match=f"has {less.num_items} items, and the model has learnt {less.num_items + 1}"):
+        less.restore(model.state())
+
+
+def test_two_fields_that_are_shown_alike_are_both_explained(shop: "Shop") -> None:
+    colour = shop.catalogue.fields["attribute:colour"]
+    alike = Catalogue(shop.catalogue.num_items, {"attribute:brand": colour, "brand": colour})
+    model = fitted(shop, alike, num_epochs=1)
+    items, _ = model.topk(shop.histories, 3, np.ones(model.num_items, np.bool_))
+    codes, texts = model.reasons(shop.histories, items)
+    assert len(texts) == 1 + 2 + 2 * 2
+    assert {texts[code] for code in np.unique(codes)} <= {"matched on brand", model.reason}
+
+
 @pytest.fixture(scope="module")
 def model(shop: "Shop") -> M2TRec:
     return fitted(shop)
@@ -174,7 +194,7 @@ def test_what_a_catalogue_lacks_is_said(shop: "Shop", caplog: pytest.LogCaptureF
         model = fitted(shop, Catalogue(shop.num_items, fields), category_levels=1, num_epochs=1)
     assert caplog.messages == [
         "m2trec: field 'brand' is not used: all items have the same value",
-        "m2trec: 2 of 60 items have no value in any field: nothing tells them from one another",
+        "m2trec: 2 of 60 items have no value in any field: no metadata tells them from one another",
         "m2trec: the category path is deeper than category_levels = 1: "
         "category_2 tells items apart, but is not predicted",
     ]

@@ -77,4 +77,4 @@ def test_what_the_catalogue_lacks_is_told(tmp_path: Path, caplog: pytest.LogCapt
     with caplog.at_level(logging.WARNING, "nightly"):
         train(make_night(tmp_path, VISITS, 3, shop_settings("m2trec"), items="abcdefghz", categories=CATEGORIES))
     told = [message for message in caplog.messages if message.startswith("m2trec: ")]
-    assert "m2trec: 1 of 9 items have no value in any field: nothing tells them from one another" in told
+    assert "m2trec: 1 of 9 items have no value in any field: no metadata tells them from one another" in told
