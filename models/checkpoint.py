@@ -53,7 +53,7 @@ def save(folder: Path, model: Recommender, vocabulary_hash: str, as_of: date) ->
     as_of: the last day whose events the model has seen. The folder appears whole or not at all; one that exists already
     is replaced, with an instant in between where there is none.
     """
-    tensors = {name: np.ascontiguousarray(array) for name, array in model.state().items()}
+    tensors = {name: np.require(array, requirements="C") for name, array in model.state().items()}
     weights = save_tensors(tensors)
     header = Header(
         name=model.name,

@@ -1,5 +1,7 @@
 import logging
 from collections.abc import Callable
+from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 
 from models import m2trec as module
 from models.catalogue import FIRST_VALUE, Catalogue, Values
+from models.checkpoint import read_state, save
 from models.m2trec import M2TRec, M2TRecConfig
 from models.metrics import hit_at, relevance
 from models.recommender import NothingToLearn, UnfitStart
@@ -143,6 +146,15 @@ def test_a_vocabulary_that_shrank_is_refused(model: M2TRec, shop: "Shop") -> Non
         less.restore(model.state())
     with pytest.raises(UnfitStart, match="category_1 is in one of the networks only"):
         less.fit(shop.train, seed=0, start=model.state())
+
+
+def test_a_warm_start_takes_what_a_checkpoint_keeps(model: M2TRec, shop: "Shop", tmp_path: Path) -> None:
+    save(tmp_path / "night", model, "hash", date(2026, 1, 1))
+    state = read_state(tmp_path / "night")
+    assert {name: array.shape for name, array in state.items()} == {
+        name: array.shape for name, array in model.state().items()
+    }
+    M2TRec(changed(num_epochs=1), shop.catalogue).fit(shop.train, seed=0, start=state)
 
 
 def test_a_warm_start_takes_new_items_and_values(model: M2TRec, shop: "Shop") -> None:
