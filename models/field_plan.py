@@ -19,6 +19,7 @@ LEAST_BUCKETS, MOST_BUCKETS = 20, 100  # of a quantity, each with as many of the
 BUCKET_ITEMS = 50  # that a bucket has at least, where there are more than LEAST_BUCKETS
 CATEGORY = "category_"  # before the level of a category path, each of which is a field
 ATTRIBUTE = "attribute:"  # before the name of an attribute
+FIRST_SEEN = "first_seen"  # the quantity that says since when an item is known
 
 
 class Field(BaseModel):
@@ -151,11 +152,11 @@ def _edges(quantity: NDArray[np.float64]) -> tuple[float, ...]:
     if not len(known):
         return ()
     num_buckets = min(max(LEAST_BUCKETS, len(known) // BUCKET_ITEMS), MOST_BUCKETS)
-    bounds = np.unique(np.quantile(known, np.arange(1, num_buckets) / num_buckets))
-    below = known[known < known.max()]
-    if len(below) and bounds[0] == known.max():  # nearly all have the most there is
-        return (float(below.max()),)
-    return tuple(float(bound) for bound in bounds if bound < known.max())
+    bounds, most = np.unique(np.quantile(known, np.arange(1, num_buckets) / num_buckets)), known.max()
+    bounds = bounds[bounds < most]
+    if not len(bounds):  # nearly all have the most there is, or all
+        bounds = np.unique(known[known < most])[-1:]
+    return tuple(bounds.tolist())
 
 
 def _buckets(quantity: NDArray[np.float64], edges: tuple[float, ...]) -> Values:

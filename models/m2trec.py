@@ -24,7 +24,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.batches import Windows, batches_by_length
-from models.field_plan import ATTRIBUTE, CATEGORY, Fields, adopt_fields, plan_fields, read_fields, write_fields
+from models.field_plan import (
+    ATTRIBUTE,
+    CATEGORY,
+    FIRST_SEEN,
+    Fields,
+    adopt_fields,
+    plan_fields,
+    read_fields,
+    write_fields,
+)
 from models.item_tower import FieldTable, HashedIds, Part, popularity_buckets, popularity_table
 from models.m2trec_network import M2TRecConfig, Network
 from models.negatives import Negatives
@@ -39,7 +48,6 @@ BLOCK_ITEMS = 4096  # whose vectors are computed together: always as many, so th
 STREAM_ITEMS = 65_536  # whose vectors are in memory together
 CHUNK_REASONS = 1024  # lists that are explained together
 SHARE_OF_BEST = 0.5  # of what losing one field costs a score: what losing another must cost to be named beside it
-FIRST_SEEN = "first_seen"  # the quantity of that name, if the catalogue has one
 FIELDS, POPULARITY = "fields", "popularity"  # what lies beside the weights
 
 _log = logging.getLogger("nightly.m2trec")
@@ -175,17 +183,18 @@ class M2TRec(NextItem[M2TRecConfig]):
         The one after it is named too, if it costs at least SHARE_OF_BEST of that. No field is, where none costs any.
         Popularity is not among them: it says nothing of what the history and the item have in common.
         """
-        parts = [(_shown_name(field.name), number) for number, field in enumerate(self._fields)]
+        names = [_shown_name(field.name) for field in self._fields]  # a field and an attribute may be called alike
+        parts = list(range(len(self._fields)))
         if self.config.hashed_ids:
-            parts.append(("the item itself", len(self._fields) + self.config.popularity))
-        texts = [self.reason, *(f"matched on {part}" for part, _ in parts)]
-        shown = [part for part, _ in parts]  # a field and an attribute may be called alike
-        texts += [f"matched on {' and '.join(dict.fromkeys((first, second)))}" for first in shown for second in shown]
+            names.append("the item itself")
+            parts.append(len(self._fields) + self.config.popularity)
+        texts = [self.reason, *(f"matched on {name}" for name in names)]
+        texts += [f"matched on {' and '.join(dict.fromkeys((first, second)))}" for first in names for second in names]
         if self.config.item_head == "free":
             return np.zeros(items.shape, np.int32), texts
         listed, places = np.unique(items, return_inverse=True)
         numbers, places = listed.astype(np.int64), places.reshape(items.shape)
-        losses = [self._vectors(numbers) - self._vectors(numbers, without) for _, without in parts]
+        losses = [self._vectors(numbers) - self._vectors(numbers, without) for without in parts]
         queries = self.queries(histories)
         codes = np.empty(items.shape, np.int32)
         for start in range(0, len(items), CHUNK_REASONS):

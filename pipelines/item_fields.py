@@ -26,7 +26,7 @@ INDEX_FILE: Final = "fields.json"
 def catalogue_arrays(night: Night, vocabulary_hash: str, num_items: int) -> Path:
     """Return the folder of the arrays of this night's items, written now if need be."""
     parts = night.current("items")
-    made_of = "\n".join([*QUANTITIES, vocabulary_hash, str(num_items), *sorted(part.sha256 for part in parts)])
+    made_of = "\n".join([str(QUANTITIES), vocabulary_hash, str(num_items), *sorted(part.sha256 for part in parts)])
     key = hashlib.sha256(made_of.encode()).hexdigest()
 
     def write(folder: Path) -> None:
