@@ -63,7 +63,8 @@ class CategoryFloor(RowRecommender[CategoryFloorConfig]):
     def _categories(self) -> NDArray[np.int64]:
         """Number the category of every item, int64[num_items]; 0 where none is known."""
         out, base = np.zeros(self.num_items, np.int64), 0
-        for name in sorted(name for name in self.catalogue.fields if name.startswith(CATEGORY)):
+        levels = [name for name in self.catalogue.fields if name.startswith(CATEGORY)]
+        for name in sorted(levels, key=lambda name: int(name.removeprefix(CATEGORY))):
             values = self.catalogue.fields[name]
             first = values.first()
             out = np.where(first > 0, base + first, out)

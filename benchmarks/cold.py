@@ -20,9 +20,10 @@ from benchmarks.cold_cells import CANDIDATES, METRICS
 from benchmarks.machine import command, machine
 from benchmarks.model_cells import Cell
 from benchmarks.models import PACKAGES, ROOT
-from benchmarks.protocols import PROTOCOLS
+from benchmarks.protocols import PROTOCOLS, leave_one_out, next_click, next_click_of_a_day
 from models.metrics import bootstrap_interval
 
+TASKS: Final = [name for name, made in PROTOCOLS.items() if made in (leave_one_out, next_click, next_click_of_a_day)]
 ENTRANTS: Final = ("category_popular", "category_random", "m2trec")
 
 
@@ -39,7 +40,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure how well items without an event are ranked.")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the data sets")
     parser.add_argument("--folder", type=Path, required=True, help="where finished cells lie, and stay")
-    parser.add_argument("--tasks", nargs="+", choices=list(PROTOCOLS), required=True)
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     return parser.parse_args()
 

@@ -82,7 +82,7 @@ def plan_fields(catalogue: Catalogue, seen: NDArray[np.bool_]) -> tuple[Fields, 
         edges = _edges(quantity[seen])
         if edges:
             fields.append(Field(name=name, num_rows=FIRST_VALUE + len(edges) + 1, edges=edges))
-        else:
+        elif np.isfinite(quantity).any():
             notes.append(f"field {name!r} is not used: it is the same for all items with an event, or known of none")
     without = count_without(fields, catalogue)
     if fields and without:
@@ -94,10 +94,11 @@ def plan_fields(catalogue: Catalogue, seen: NDArray[np.bool_]) -> tuple[Fields, 
 
 
 def count_without(fields: Sequence[Field], catalogue: Catalogue) -> int:
-    """Return how many items have no value in any of some fields."""
+    """Return how many items have no value in any of some fields; since when they are known is none that counts."""
     known = np.zeros(catalogue.num_items, np.bool_)
     for field in fields:
-        known |= has_value(field.values(catalogue))
+        if field.name != FIRST_SEEN:
+            known |= has_value(field.values(catalogue))
     return int(np.count_nonzero(~known[FIRST_ITEM:]))
 
 
@@ -156,7 +157,8 @@ def _edges(quantity: NDArray[np.float64]) -> tuple[float, ...]:
     bounds = bounds[bounds < most]
     if not len(bounds):  # nearly all have the most there is, or all
         bounds = np.unique(known[known < most])[-1:]
-    return tuple(bounds.tolist())
+    filled = np.unique(np.searchsorted(bounds, known))  # bounds may lie between quantities, with nothing in between
+    return tuple(bounds[filled[:-1]].tolist())
 
 
 def _buckets(quantity: NDArray[np.float64], edges: tuple[float, ...]) -> Values:

@@ -21,6 +21,7 @@ from models.sequences import UNKNOWN
 
 BUCKETS_AN_OCTAVE = 8  # of popularity: counts up to 11 are told apart
 MOST_POPULAR = 250  # bucket; it is that of 2.5 billion events
+BUCKET_EVENTS = 500  # that the items of a bucket have together at least, for its vector to be learnt
 # Odd 64-bit factors of which the high bits of a product are well mixed: the golden ratio's, and one of splitmix64.
 HASH_FACTORS = (-7046029254386353131, -4658895280553007687)
 
@@ -72,10 +73,26 @@ class FieldTable(Part):
 def popularity_buckets(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Return the bucket of each item's number of events, uint8[num_items], 0 of none and MOST_POPULAR at most.
 
-    >>> popularity_buckets(np.array([0, 1, 2, 9, 10, 1000, 1010, 2000]))
-    array([ 0,  8, 13, 27, 28, 80, 80, 88], dtype=uint8)
+    Neighbouring buckets with few events are one, the highest of them.
+
+    >>> popularity_buckets(np.array([0, 1, 2, 400, 1000, 1010, 2000, 2200]))
+    array([ 0, 69, 69, 69, 80, 80, 88, 89], dtype=uint8)
     """
-    return np.minimum(np.round(BUCKETS_AN_OCTAVE * np.log2(1.0 + counts)), MOST_POPULAR).astype(np.uint8)
+    buckets = np.minimum(np.round(BUCKETS_AN_OCTAVE * np.log2(1.0 + counts)), MOST_POPULAR).astype(np.int64)
+    events = np.bincount(buckets, weights=counts, minlength=MOST_POPULAR + 1)
+    return _joined(events)[buckets]
+
+
+def _joined(events: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Return for each bucket the one that stands for it, so that each has BUCKET_EVENTS events or more."""
+    joined, first, waiting = np.arange(len(events), dtype=np.uint8), 1, 0.0
+    for bucket in range(1, len(events)):
+        waiting += events[bucket]
+        if waiting >= BUCKET_EVENTS:
+            joined[first : bucket + 1] = bucket
+            first, waiting = bucket + 1, 0.0
+    joined[first:] = max(first - 1, 1)
+    return joined
 
 
 def popularity_table(buckets: NDArray[np.uint8], dim: int, drop_rate: float) -> FieldTable:

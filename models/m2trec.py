@@ -38,7 +38,7 @@ from models.item_tower import FieldTable, HashedIds, Part, popularity_buckets, p
 from models.m2trec_network import M2TRecConfig, Network
 from models.negatives import Negatives
 from models.next_item import NextItem, WindowEpoch
-from models.recommender import Capabilities, ModelConfig, NothingToLearn, Validation
+from models.recommender import Capabilities, ModelConfig, UnfitCatalogue, Validation
 from models.sequences import FIRST_ITEM, PADDING, Sequences
 from models.stages import Run, Stage
 from models.threads import one_thread_a_block
@@ -57,7 +57,9 @@ class M2TRec(NextItem[M2TRecConfig]):
     """Ranks by the product of the session's vector with each item's, both made of metadata.
 
     Memory: the tables of values, which do not grow with the items, and the catalogue's numbers, 4 bytes a value and 8
-    an item and field, which may be on disk. Vectors of items are computed when ranking, STREAM_ITEMS at a time.
+    an item and field, which may be on disk. Vectors of items are computed when ranking, STREAM_ITEMS at a time. While
+    training, loss = "softmax" computes all of them in every step, some KB an item; beyond some 100,000 items choose
+    "sampled_softmax", which computes those that were drawn.
     """
 
     name = "m2trec"
@@ -95,11 +97,8 @@ class M2TRec(NextItem[M2TRecConfig]):
             self._fields = adopt_fields(read_fields(start[FIELDS]), self._fields, self.catalogue)
         for note in [*notes, *self._levels_without_head()]:
             _log.warning("%s: %s", self.name, note)
-        if not self._fields and not self.config.hashed_ids:
-            raise NothingToLearn(
-                f"{self.name} knows items by their fields, and no field of the catalogue tells them apart: "
-                f"map more of its columns, or set hashed_ids = true for {self.name}"
-            )
+        if all(field.name == FIRST_SEEN for field in self._fields) and not self.config.hashed_ids:
+            raise UnfitCatalogue(f"{self.name} knows items by their metadata, and no field of it tells them apart")
         labels = [field.values(self.catalogue).first() for field in self._levels()]
         self._labels = np.stack(labels) if labels else np.empty((0, self.num_items), np.int32)
         yield from super().stages(train, validation, run, _weights(start) if start else None)
@@ -188,7 +187,7 @@ class M2TRec(NextItem[M2TRecConfig]):
         if self.config.hashed_ids:
             names.append("the item itself")
             parts.append(len(self._fields) + self.config.popularity)
-        texts = [self.reason, *(f"matched on {name}" for name in names)]
+        texts = [self.reason if self._fields else "expected next", *(f"matched on {name}" for name in names)]
         texts += [f"matched on {' and '.join(dict.fromkeys((first, second)))}" for first in names for second in names]
         if self.config.item_head == "free":
             return np.zeros(items.shape, np.int32), texts

@@ -25,10 +25,11 @@ class M2TRecConfig(NextItemConfig):
     """What items are known by, how a session is read, and the heads, beside a network's size and training.
 
     field_dim: features of each field's values. popularity: whether an item's number of training events is one of its
-    fields; an item without any has none. hashed_ids: a vector of the item itself, from two tables of hashed_rows.
-    drop_rate: how often an item's field is made unknown in training. attention, pooling: see `models.m2trec`.
-    item_head: tied, or free: a vector for each item after all, for comparison. category_levels: how many levels of the
-    category path have a head; category_weight: of each head's loss, that of the item head being 1.
+    fields; an item without any has none, and one that came lately is taken for one that few want. hashed_ids: a vector
+    of the item itself, from two tables of hashed_rows. drop_rate: how often an item's field is made unknown in
+    training. attention, pooling: see `models.m2trec`. item_head: tied, or free: a vector for each item after all, for
+    comparison. category_levels: how many levels of the category path have a head; category_weight: of each head's
+    loss, that of the item head being 1.
     """
 
     num_blocks: int = Field(default=2, ge=1, le=64)
@@ -135,7 +136,10 @@ class Network(Encoder):
         return self.vectors(chosen_N + FIRST_ITEM), targets, Negatives(numbers, negatives.log_expected)
 
     def category_losses(self, query_TD: Tensor, labels_KT: Tensor) -> list[Tensor]:
-        """Return the mean cross-entropy of each level, over the targets that have a value there, not PADDING."""
+        """Return the mean cross-entropy of each level, over the targets that have a value there, not PADDING.
+
+        Of several processes that train together each takes its own mean, where `models.parallel` weighs by all targets.
+        """
         losses = []
         for head, labels_T in zip(self.heads, labels_KT, strict=True):
             summed = F.cross_entropy(widened(head(query_TD)), labels_T, ignore_index=PADDING, reduction="sum")

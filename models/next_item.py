@@ -1,4 +1,4 @@
-"""What sasrec and gru4rec share: a network that reads a history and is trained to tell each next item.
+"""What sasrec, gru4rec and m2trec share: a network that reads a history and is trained to tell each next item.
 
 Changed from both papers: every event of a long history is a training target, not only those of its last window, so no
 data is left unused; and the default loss is softmax cross-entropy over all items, which ranks better than one sampled
@@ -102,7 +102,8 @@ NextItemConfigT = TypeVar("NextItemConfigT", bound=NextItemConfig)
 class NextItem(VectorRecommender[NextItemConfigT], Generic[NextItemConfigT]):
     """A model that implements `build_encoder`; an empty history scores every item 0.
 
-    Memory: weights, gradient and two moments, 16 bytes * num_items * dim, and bounded blocks beside.
+    Memory, with a vector for each item: its weights, gradient and moments, 16 bytes * num_items * dim, and bounded
+    blocks beside.
     """
 
     @abstractmethod
@@ -215,6 +216,12 @@ class NextItem(VectorRecommender[NextItemConfigT], Generic[NextItemConfigT]):
         """Take over the weights, without drawing random numbers."""
         with torch.device("meta"):
             encoder = self.build_encoder()
+        for name, weight in encoder.state_dict().items():
+            if state[name].shape != weight.shape:
+                raise ValueError(
+                    f"{name} of this {self.name} is {state[name].shape}, and {tuple(weight.shape)} here: it has learnt "
+                    "of other items or values; fit the model anew"
+                )
         encoder.load_state_dict({name: torch.tensor(weight) for name, weight in state.items()}, assign=True)
         self._encoder = encoder.eval()
 

@@ -1,6 +1,7 @@
 """Several processes that train one network together, as `torchrun` starts them: each takes its share of every batch.
 
-Gradients are summed over the processes in proportion to what each has seen, so a step is the same as in one process.
+Gradients are summed over the processes in proportion to what each has seen, so a step is the same as in one process,
+where the loss is a mean over all that it has seen.
 Without `torchrun` there is one process, and nothing here does anything.
 """
 

@@ -77,6 +77,10 @@ class NothingToLearn(ValueError):
     """The training part is sound, but a model of this kind can learn nothing from it."""
 
 
+class UnfitCatalogue(ValueError):
+    """A model of this kind cannot tell the items of the catalogue apart."""
+
+
 class UnfitStart(ValueError):
     """The weights to start from belong to another network."""
 
@@ -125,8 +129,9 @@ class Recommender(ABC, Generic[ConfigT]):
         folder: what an interrupted fit needs to go on is kept there, and the same fit called again does so.
         start: the `state` of the same model after an earlier night, with which training begins instead of with random
         weights; it may know fewer items. A model that is learnt in one pass has no use for it.
-        Raises NothingToLearn when the training part holds no known item, or less than the model needs, UnfitStart for
-        a `start` of another network, and ValueError for a number outside the vocabulary.
+        Raises NothingToLearn when the training part holds no known item, or less than the model needs, UnfitCatalogue
+        for a catalogue without what it needs, UnfitStart for a `start` of another network, and ValueError for a number
+        outside the vocabulary.
         """
         self._check_numbers(train)
         if not (train.items >= FIRST_ITEM).any():

@@ -18,7 +18,7 @@ VectorConfigT = TypeVar("VectorConfigT", bound=ModelConfig)
 
 
 class VectorRecommender(Recommender[VectorConfigT], Generic[VectorConfigT]):
-    """A model that implements `queries` and `item_vectors`; ranking is here. Equal scores stand by item number."""
+    """A model that implements `queries` and `item_blocks`; ranking is here. Equal scores stand by item number."""
 
     @abstractmethod
     def queries(self, histories: Sequences) -> NDArray[np.float32]:

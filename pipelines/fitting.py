@@ -20,7 +20,15 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.numpy import load_file, save_file
 
 from models import checkpoint, registry
-from models.recommender import FitReport, MissingDevice, NothingToLearn, Recommender, UnfitStart, Validation
+from models.recommender import (
+    FitReport,
+    MissingDevice,
+    NothingToLearn,
+    Recommender,
+    UnfitCatalogue,
+    UnfitStart,
+    Validation,
+)
 from models.sequences import Sequences
 from models.stages import StepRecord
 from pipelines.item_fields import read_catalogue
@@ -31,6 +39,7 @@ EVALUATION: Final = "evaluation"
 SERVING: Final = "serving"
 STATE_FILE: Final = "state.safetensors"
 LAST_LINES: Final = 20
+EXPECTED: Final = (NothingToLearn, UnfitCatalogue, UnfitStart, MissingDevice, FloatingPointError)  # of a fit
 ROOT: Final = Path(__file__).parents[1]
 OnStep = Callable[[StepRecord], None]
 
@@ -103,7 +112,7 @@ def fit_in_processes(fit: Fit, num_processes: int, on_step: OnStep) -> tuple[Rec
 
 def _take(fit: Fit, answer: dict[str, Any]) -> tuple[Recommender, FitReport]:
     """What the processes have made of it."""
-    for expected in (NothingToLearn, UnfitStart, MissingDevice, FloatingPointError):
+    for expected in EXPECTED:
         if expected.__name__ in answer:
             raise expected(answer[expected.__name__])
     model = _unfitted(fit)
@@ -135,7 +144,7 @@ def main(job: str) -> None:
     with process_group():
         try:
             model, report = fit_here(fit, lambda record: say(asdict(record)))
-        except (NothingToLearn, UnfitStart, MissingDevice, FloatingPointError) as error:
+        except EXPECTED as error:
             say({type(error).__name__: str(error)})
             return
         except Exception:

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from models import checkpoint
-from models.recommender import FitReport, MissingDevice, ModelConfig, NothingToLearn, Recommender, UnfitStart
+from models.recommender import (
+    FitReport,
+    MissingDevice,
+    ModelConfig,
+    NothingToLearn,
+    Recommender,
+    UnfitCatalogue,
+    UnfitStart,
+)
 from models.registry import learns_by_gradient, model_class
 from models.sequences import Sequences
 from pipelines.errors import InputError
@@ -96,6 +104,8 @@ def _fit(
             return _fit_from_start(fit, training.num_processes if by_gradient else 1, on_step)
     except FloatingPointError as error:
         raise _broken_loss(night, name, error) from error
+    except UnfitCatalogue as error:
+        raise _unfit_catalogue(night, name, error) from error
     except MissingDevice as error:
         raise _missing_device(night, name, error) from error
 
@@ -137,6 +147,16 @@ def _broken_loss(night: Night, name: str, error: FloatingPointError) -> InputErr
         value=error,
         allowed="a loss that is a number",
         fix=f"set training.settings.{name}.learning_rate lower; nothing of this model is published",
+    )
+
+
+def _unfit_catalogue(night: Night, name: str, error: UnfitCatalogue) -> InputError:
+    return InputError(
+        f"{name} cannot be trained on this catalogue",
+        where=f"items of {night.day}",
+        value=error,
+        allowed="a field, such as title, category, brand or price, whose values some of the items share",
+        fix=f"map more columns in catalogue.columns, or set training.settings.{name}.hashed_ids = true",
     )
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from models.catalogue import Catalogue, Values
-from models.field_plan import LEAST_BUCKETS, Field, adopt_fields, plan_fields, read_fields, write_fields
+from models.field_plan import FIRST_SEEN, LEAST_BUCKETS, Field, adopt_fields, plan_fields, read_fields, write_fields
 from models.recommender import UnfitStart
 from tests.models.small_catalogue import values
 
@@ -48,6 +48,9 @@ def test_items_without_a_value_in_any_field_are_counted() -> None:
     whole, notes = plan(Catalogue(7, fields, {"price": np.array([np.nan, np.nan, 1, 1, 1, 2, 3])}))
     assert len(whole) == 2
     assert len(notes) == 1
+    dated, notes = plan(Catalogue(7, fields, {FIRST_SEEN: np.array([np.nan, np.nan, 1, 1, 1, 2, 3])}))
+    assert [field.name for field in dated] == ["brand", FIRST_SEEN]
+    assert notes[1].startswith("2 of 5 items have no value in any field")
 
 
 def test_a_quantity_has_buckets_of_as_many_items_each() -> None:
@@ -84,7 +87,18 @@ def test_a_quantity_of_which_few_have_another_value_is_used(price: list[float]) 
     assert buckets[0] == buckets[1] != buckets[2]
 
 
-@pytest.mark.parametrize("price", [[np.nan] * 4, [3.0] * 4, [3.0, np.nan, 3.0, 3.0]])
+def test_every_bucket_has_an_item_that_was_seen() -> None:
+    quantity = np.repeat([0.0, 0, 1, 2, 10, 11, 12], [3, 9, 13, 1, 2, 7, 30])
+    (field,), _ = plan(Catalogue(len(quantity), {}, {"price": quantity}))
+    found = field.values(Catalogue(len(quantity), {}, {"price": quantity})).numbers
+    assert set(found.tolist()) == set(range(2, field.num_rows))
+
+
+def test_a_quantity_that_is_known_of_no_item_is_not_spoken_of() -> None:
+    assert plan(Catalogue(6, {}, {"price": np.full(6, np.nan)})) == ((), [])
+
+
+@pytest.mark.parametrize("price", [[3.0] * 4, [3.0, np.nan, 3.0, 3.0]])
 def test_a_quantity_that_is_the_same_for_all_is_left_out(price: list[float]) -> None:
     fields, notes = plan(Catalogue(6, {}, {"price": np.array([np.nan, np.nan, *price])}))
     assert fields == ()

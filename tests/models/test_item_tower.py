@@ -2,7 +2,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.item_tower import MOST_POPULAR, FieldTable, HashedIds, ItemTower, Part, popularity_buckets, popularity_table
+from models.item_tower import (
+    BUCKET_EVENTS,
+    MOST_POPULAR,
+    FieldTable,
+    HashedIds,
+    ItemTower,
+    Part,
+    popularity_buckets,
+    popularity_table,
+)
 from models.sequences import UNKNOWN
 from tests.models.small_catalogue import values
 
@@ -85,8 +94,7 @@ def test_hashed_rows_are_used_alike() -> None:
 
 
 def test_popularity_is_a_field_in_which_an_item_without_events_has_no_value() -> None:
-    counts = np.array([0, 0, 0, 1, 1, 2])
-    part = popularity_table(popularity_buckets(counts), dim=3, drop_rate=0)
+    part = popularity_table(np.array([0, 0, 0, 8, 8, 13], np.uint8), dim=3, drop_rate=0)
     found = vectors(part)
     assert (found[:3] == part.unknown()).all()
     assert (found[3] == found[4]).all()
@@ -95,8 +103,18 @@ def test_popularity_is_a_field_in_which_an_item_without_events_has_no_value() ->
 
 
 def test_small_counts_have_buckets_of_their_own_and_large_ones_share() -> None:
-    buckets = popularity_buckets(np.arange(5000))
+    buckets = popularity_buckets(np.repeat(np.arange(5000), BUCKET_EVENTS))[::BUCKET_EVENTS]
     assert len(set(buckets[:12].tolist())) == 12
     assert (np.diff(buckets.astype(int)) >= 0).all()
     assert len(set(buckets.tolist())) < 110
+
+
+def test_counts_of_few_items_share_a_bucket_with_the_next_so_that_something_is_learnt_of_it() -> None:
+    counts = np.array([0, 1, 2, 2, *[4] * 200, 5, *[9] * 100, 30])
+    buckets = popularity_buckets(counts)
+    assert buckets[0] == 0
+    assert len(set(buckets[1:204].tolist())) == 1  # 805 events, with those of items of 1 and 2
+    assert len(set(buckets[204:].tolist())) == 1  # the last one has fewer than enough by itself
+    assert 0 < buckets[203] < buckets[204]
+    assert (popularity_buckets(np.array([0, 3])) > 0).tolist() == [False, True]
     assert popularity_buckets(np.array([2**62]))[0] == MOST_POPULAR

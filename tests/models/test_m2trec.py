@@ -11,9 +11,10 @@ import torch
 from models import m2trec as module
 from models.catalogue import FIRST_VALUE, Catalogue, Values
 from models.checkpoint import read_state, save
+from models.field_plan import FIRST_SEEN
 from models.m2trec import M2TRec, M2TRecConfig
 from models.metrics import hit_at, relevance
-from models.recommender import NothingToLearn, UnfitStart
+from models.recommender import UnfitCatalogue, UnfitStart
 from models.sequences import FIRST_ITEM, Sequences
 from tests.models.small_catalogue import values
 
@@ -170,10 +171,10 @@ def test_popularity_orders_items_of_equal_metadata_and_knows_nothing_of_new_ones
     """Items of one colour and shelf: five visits go to the first of each eight, two to the second, one to the third."""
     one_of_each = Catalogue(62, {"category_1": shop.catalogue.fields["category_1"]})
     generator = np.random.default_rng(0)
-    shelf = generator.integers(0, 7, (200, 1)) * 8
-    visits = (shelf + generator.choice([0, 0, 0, 0, 0, 1, 1, 2], (200, 6)) + FIRST_ITEM).astype(np.int32)
-    train = Sequences(visits.ravel(), np.zeros(1200, np.int64), np.arange(0, 1201, 6))
-    model = M2TRec(changed(popularity=True, num_epochs=10), one_of_each)
+    shelf = generator.integers(0, 7, (800, 1)) * 8
+    visits = (shelf + generator.choice([0, 0, 0, 0, 0, 1, 1, 2], (800, 6)) + FIRST_ITEM).astype(np.int32)
+    train = Sequences(visits.ravel(), np.zeros(4800, np.int64), np.arange(0, 4801, 6))
+    model = M2TRec(changed(popularity=True, num_epochs=4), one_of_each)
     model.fit(train, seed=0)
     items, _ = model.topk(train, 3, np.ones(62, bool))
     expected = shelf + FIRST_ITEM + np.arange(3)
@@ -216,8 +217,10 @@ def test_what_a_catalogue_lacks_is_said(shop: "Shop", caplog: pytest.LogCaptureF
 
 def test_a_catalogue_without_fields_needs_hashed_ids(shop: "Shop") -> None:
     bare = Catalogue(shop.num_items)
-    with pytest.raises(NothingToLearn, match=r"no field of the catalogue tells them apart.* or set hashed_ids = true"):
-        fitted(shop, bare)
+    dated = Catalogue(shop.num_items, {}, {FIRST_SEEN: np.arange(float(shop.num_items))})
+    for catalogue in (bare, dated):
+        with pytest.raises(UnfitCatalogue, match="knows items by their metadata, and no field of it tells them apart"):
+            fitted(shop, catalogue)
     assert first_place(fitted(shop, bare, hashed_ids=True), shop) > 0.8
     with pytest.raises(ValueError, match="metadata and hashed_ids are both off"):
         changed(metadata=False)
@@ -238,6 +241,13 @@ def test_only_the_free_head_and_hashed_ids_of_fixed_size_are_of_items(shop: "Sho
     for settings, per_item in (({}, 0), ({"hashed_ids": True}, 0), ({"item_head": "free"}, TINY.dim)):
         grown = num_weights(larger, **settings) - num_weights(shop.catalogue, **settings)
         assert grown == new_values + 100 * per_item
+
+
+def test_a_free_head_knows_no_items_but_those_it_was_fitted_on(shop: "Shop") -> None:
+    model = fitted(shop, item_head="free", num_epochs=1)
+    later = M2TRec(model.config, more_items(shop.catalogue, [5]))
+    with pytest.raises(ValueError, match=r"free.weight of this m2trec is \(62, 32\), and \(63, 32\) here"):
+        later.restore(model.state())
 
 
 def test_an_item_that_nobody_touched_has_no_vector_of_its_own(shop: "Shop") -> None:

@@ -262,6 +262,15 @@ def test_a_sequence_model_without_a_sequence_is_told_like_nothing_to_learn(tmp_p
         train_model(night, "sasrec")
 
 
+def test_a_catalogue_of_ids_alone_is_told_with_what_to_map(tmp_path: Path) -> None:
+    night = make_night(tmp_path, WEEK, 5, shop_settings("m2trec"))
+    with pytest.raises(InputError, match="m2trec cannot be trained on this catalogue") as caught:
+        train_model(night, "m2trec")
+    assert "no field of it tells them apart" in str(caught.value)
+    assert "map more columns in catalogue.columns" in str(caught.value)
+    assert "set training.settings.m2trec.hashed_ids = true" in str(caught.value)
+
+
 @pytest.mark.parametrize(("chain", "newest"), [(EVALUATION, day(2)), (SERVING, day(5))], ids=["evaluation", "serving"])
 def test_a_model_that_has_seen_a_later_day_is_refused(plain: Night, chain: str, newest: date) -> None:
     vocabulary = load_vocabulary(plain)
