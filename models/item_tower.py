@@ -79,7 +79,7 @@ def popularity_buckets(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
     array([ 0, 69, 69, 69, 80, 80, 88, 89], dtype=uint8)
     """
     buckets = np.minimum(np.round(BUCKETS_AN_OCTAVE * np.log2(1.0 + counts)), MOST_POPULAR).astype(np.int64)
-    events = np.bincount(buckets, weights=counts, minlength=MOST_POPULAR + 1)
+    events = np.bincount(buckets, weights=counts, minlength=MOST_POPULAR + 1).astype(np.float64)
     return _joined(events)[buckets]
 
 
