@@ -81,6 +81,9 @@ FLOORS: Final[Mapping[str, ModelConfig]] = {
 }
 """What takes part and is no model of the product."""
 
+DRAWN: Final = frozenset({"category_random"})
+"""What has other lists with another seed, though it learns without gradient."""
+
 
 def entrants() -> tuple[str, ...]:
     """Return the names of all that can take part."""

@@ -8,8 +8,8 @@ The paper leaves open, and here is: the item head is tied, an item's vector is w
 is seen is near to what is like it from the start; both sides have length 1 (as in NISER, arXiv 1909.04276), times a
 learnt scale; a field may be unknown, and is so at random while training. `attention = "bidirectional"` is the paper's
 form, one example a prefix; "causal", the default, learns from all prefixes of a session in one pass, the mean running
-along. `hashed_ids` gives items a vector of their own after all, in tables of fixed size: for a catalogue whose fields
-do not tell its items apart.
+along; `pooling = "last"` takes the last state instead of the mean. `hashed_ids` gives items a vector of their own after
+all, in tables of fixed size: for a catalogue whose fields do not tell its items apart.
 
 Shapes: B sessions, L positions, T targets, N items, D features.
 """
@@ -181,26 +181,28 @@ class M2TRec(NextItem[M2TRecConfig]):
 
         The one after it is named too, if it costs at least SHARE_OF_BEST of that. No field is, where none costs any.
         Popularity is not among them: it says nothing of what the history and the item have in common.
+        Memory: two vectors of every item listed. The time is that of ranking once more.
         """
         names = [_shown_name(field.name) for field in self._fields]  # a field and an attribute may be called alike
         parts = list(range(len(self._fields)))
         if self.config.hashed_ids:
             names.append("the item itself")
             parts.append(len(self._fields) + self.config.popularity)
-        texts = [self.reason if self._fields else "expected next", *(f"matched on {name}" for name in names)]
+        by_metadata = self._fields and self.config.item_head == "tied"
+        texts = [self.reason if by_metadata else "expected next", *(f"matched on {name}" for name in names)]
         texts += [f"matched on {' and '.join(dict.fromkeys((first, second)))}" for first in names for second in names]
         if self.config.item_head == "free":
             return np.zeros(items.shape, np.int32), texts
         listed, places = np.unique(items, return_inverse=True)
         numbers, places = listed.astype(np.int64), places.reshape(items.shape)
-        losses = [self._vectors(numbers) - self._vectors(numbers, without) for without in parts]
-        queries = self.queries(histories)
-        codes = np.empty(items.shape, np.int32)
-        for start in range(0, len(items), CHUNK_REASONS):
-            chunk = slice(start, start + CHUNK_REASONS)
-            costs_PBK = [np.einsum("bkd,bd->bk", loss[places[chunk]], queries[chunk]) for loss in losses]
-            codes[chunk] = _most_costly(np.stack(costs_PBK))
-        return codes, texts
+        vectors, queries = self._vectors(numbers), self.queries(histories)
+        costs_PBK = np.empty((len(parts), *items.shape), np.float32)
+        for costs_BK, without in zip(costs_PBK, parts, strict=True):
+            losses = vectors - self._vectors(numbers, without)
+            for start in range(0, len(items), CHUNK_REASONS):
+                chunk = slice(start, start + CHUNK_REASONS)
+                costs_BK[chunk] = np.einsum("bkd,bd->bk", losses[places[chunk]], queries[chunk])
+        return _most_costly(costs_PBK), texts
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the weights, the fields, and how popular the items were."""

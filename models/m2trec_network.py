@@ -37,7 +37,7 @@ class M2TRecConfig(NextItemConfig):
     metadata: bool = True
     popularity: bool = True
     hashed_ids: bool = False
-    hashed_rows: int = Field(default=8192, ge=1, le=2**31)
+    hashed_rows: int = Field(default=8192, ge=1, le=2**22)
     field_dim: int = Field(default=64, ge=1, le=4096)
     drop_rate: float = Field(default=0.05, ge=0, lt=1)
     attention: Literal["causal", "bidirectional"] = "causal"

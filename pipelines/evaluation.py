@@ -69,12 +69,19 @@ def build_metrics(night: Night) -> list[Write]:
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in night.settings.training.models}
     latest = newest_day(data.train, night.settings.nights.time_zone)
     if latest is not None:
-        exam = _set_exam(data, vocabulary)
+        exam = _set_exam(data, _before(night, vocabulary))
         for name in rows:
             model = load_model(night, name, EVALUATION, vocabulary, latest)
             rows[name] = list(_examine(night, model, exam)) if model else []
     parts = [night.write_rows("metrics", measured, name) for name, measured in rows.items()]
     return [Write("metrics", tuple(parts), frozenset({night.day.isoformat()}))]
+
+
+def _before(night: Night, vocabulary: Vocabulary) -> Vocabulary:
+    """List only what could be listed before night N: without a catalogue, an item is known by its first event alone."""
+    if night.settings.catalogue is not None:
+        return vocabulary
+    return replace(vocabulary, is_listed=vocabulary.is_listed & ~vocabulary.is_new)
 
 
 def _set_exam(data: TrainingData, vocabulary: Vocabulary) -> Exam:

@@ -7,6 +7,7 @@ it; the weights are in the job's folder.
 """
 
 import json
+import logging
 import sys
 import traceback
 from collections.abc import Callable
@@ -42,6 +43,8 @@ LAST_LINES: Final = 20
 EXPECTED: Final = (NothingToLearn, UnfitCatalogue, UnfitStart, MissingDevice, FloatingPointError)  # of a fit
 ROOT: Final = Path(__file__).parents[1]
 OnStep = Callable[[StepRecord], None]
+
+_log = logging.getLogger("nightly.training")
 
 
 class Fit(BaseModel):
@@ -102,6 +105,8 @@ def fit_in_processes(fit: Fit, num_processes: int, on_step: OnStep) -> tuple[Rec
             told = json.loads(line)
             if "step" in told:
                 on_step(StepRecord(**told))
+            elif "warning" in told:
+                _log.warning(told["warning"])
             else:
                 answer = told
     if not answer or "failed" in answer:
@@ -141,6 +146,11 @@ def main(job: str) -> None:
         if rank() == 0:
             print(json.dumps(message), flush=True)
 
+    class Teller(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            say({"warning": record.getMessage()})
+
+    logging.getLogger("nightly").addHandler(Teller(logging.WARNING))
     with process_group():
         try:
             model, report = fit_here(fit, lambda record: say(asdict(record)))

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.sequences import Sequences
-from pipelines.engine import create_views, scan_parts, scan_table
+from pipelines.engine import create_views, quote, scan_parts, scan_table
 from pipelines.kernel import Relation
 from pipelines.night import Night
 from pipelines.runs import one_chunk
@@ -24,12 +24,15 @@ from pipelines.vocabulary import FIRST_NUMBER, vocabulary_hash
 class Vocabulary:
     """The items as models see them: ``item_ids[n]`` is the id of number n, ``is_listed[n]`` whether it may be shown.
 
+    ``is_new`` bool[num_items]: known since this night.
+
     ``categories`` int64[num_items] are equal for items of one category path, and -1 for an item without.
     ``departments`` int64[num_items] are the places of the first category of each path in ``department_names``, or -1.
     """
 
     item_ids: pa.Array
     is_listed: NDArray[np.bool_]
+    is_new: NDArray[np.bool_]
     categories: NDArray[np.int64]
     departments: NDArray[np.int64]
     department_names: tuple[str, ...]
@@ -52,6 +55,7 @@ def load_vocabulary(night: Night) -> Vocabulary:
         rows = con.sql(f"""
             with numbered as (from metadata_vocabulary where field = 'item')
             select coalesce(token, '') as item_id, coalesce(is_listed, false) as is_listed,
+                coalesce(first_seen >= {quote(night.day)}::date, false) as is_new,
                 case when len(category) > 0 then dense_rank() over (order by category) else -1 end as category,
                 category[1] as department
             from (select unnest(range((select coalesce(max(number), {FIRST_NUMBER - 1}) + 1 from numbered))) as number)
@@ -63,6 +67,7 @@ def load_vocabulary(night: Night) -> Vocabulary:
     return Vocabulary(
         item_ids=one_chunk(rows["item_id"].cast(pa.string())),
         is_listed=rows["is_listed"].to_numpy(),
+        is_new=rows["is_new"].to_numpy(),
         categories=rows["category"].to_numpy().astype(np.int64),
         departments=departments.indices.fill_null(-1).to_numpy().astype(np.int64),
         department_names=tuple(departments.dictionary.to_pylist()),

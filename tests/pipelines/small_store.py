@@ -96,13 +96,15 @@ def make_night(
     *,
     items: str = "",
     unlisted: str = "",
+    new: str = "",
     brand: str = "",
     categories: Mapping[str, str] = NO_CATEGORIES,
 ) -> Night:
     """Publish what precedes training in the night of day `last`: sessions, items, vocabulary, training sequences.
 
     The ledger says that each day had one file, whose content are the visits of the day. The vocabulary
-    knows the items, and the brand of all of them if there is one. A category is a path with ">" between its levels.
+    knows the items, and the brand of all of them if there is one; new ones are known since this night. A category is a
+    path with ">" between its levels.
     """
     night = Night(settings or shop_settings(), Store(root), day(last), day(last), "run")
     visits = list(visits)
@@ -116,7 +118,13 @@ def make_night(
     publish(
         night,
         "items",
-        {night.day: [_item(night, name, paths[name], brand, name not in unlisted) for name in names]},
+        {
+            night.day: [
+                _item(night, name, paths[name], brand, name not in unlisted)
+                | ({"first_seen": night.day} if name in new else {})
+                for name in names
+            ]
+        },
     )
     night.store.publish(build_metadata_vocabulary(night))
     night.store.publish(build_training_sequences(night))

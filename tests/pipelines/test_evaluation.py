@@ -14,6 +14,7 @@ from models.sequences import Sequences
 from pipelines.contracts import METRICS
 from pipelines.evaluation import Cases, build_metrics, session_cases, user_cases
 from pipelines.night import Night
+from pipelines.settings import Settings
 from pipelines.training import CHECKPOINTS, EVALUATION, SERVING
 from pipelines.training_arrays import TrainingData
 from tests.pipelines.small_sequences import lists_of, make
@@ -343,6 +344,18 @@ def test_an_unlisted_target_is_missed_and_still_counts(tmp_path: Path) -> None:
     visits = (Visit("ann", 0, "ab"), Visit("ann", 1, "a"), Visit("ann", 2, "ab"))
     rows = measured(trained(tmp_path, visits, 2, "popular", unlisted="a"))["popular"]["users"]
     assert (rows["recall@5"]["value"], rows["mrr@5"]["value"]) == (0.5, 1.0)
+
+
+@pytest.mark.parametrize(("catalogue", "found"), [(None, 0.0), ({"path": "{day}.csv", "format": "csv"}, 1.0)])
+def test_without_a_catalogue_nobody_could_list_what_the_night_itself_brought(
+    tmp_path: Path, catalogue: dict[str, Any] | None, found: float
+) -> None:
+    visits = (Visit("ann", 0, "ab"), Visit("ann", 1, "a"), Visit("ann", 2, "z"))
+    if catalogue:
+        catalogue = catalogue | {"columns": {"id": "id"}}
+    settings = Settings.model_validate(shop_settings("popular").model_dump() | {"catalogue": catalogue})
+    night = train(make_night(tmp_path, visits, 2, settings, new="z"))
+    assert measured(night)["popular"]["users"]["recall@5"]["value"] == found
 
 
 @pytest.mark.parametrize("num_days", [1, 2])

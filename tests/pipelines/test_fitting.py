@@ -1,3 +1,5 @@
+import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from models import registry
 from models.recommender import NothingToLearn
 from models.stages import StepRecord
 from pipelines.fitting import EVALUATION, SERVING, Fit, fit_here, fit_in_processes
+from pipelines.item_fields import INDEX_FILE, QUANTITIES
 from pipelines.training_data import training_arrays
 from tests.pipelines.small_store import Visit, make_night
 
@@ -53,6 +56,22 @@ def test_what_the_processes_cannot_learn_is_told_as_by_one(tmp_path: Path) -> No
     fit = fit_of(tmp_path, [Visit("u", 0, "a"), Visit("v", 1, "b")], SERVING)
     with pytest.raises(NothingToLearn, match="no training history has two known items"):
         fit_in_processes(fit, 2, lambda record: None)
+
+
+def test_what_the_processes_warn_of_is_in_the_nights_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    catalogue = tmp_path / "catalogue"
+    catalogue.mkdir()
+    for name, array in (("0-numbers", np.full(6, 2, np.int32)), ("0-offsets", np.array([0, 0, *range(7)], np.int64))):
+        np.save(catalogue / f"{name}.npy", array)
+    for name in QUANTITIES:
+        np.save(catalogue / f"{name}.npy", np.full(8, np.nan))
+    (catalogue / INDEX_FILE).write_text(json.dumps([{"field": "brand", "num_values": 3}]))
+    fit = fit_of(tmp_path, VISITS, SERVING, "m2trec", hashed_ids=True)
+    with caplog.at_level(logging.WARNING, "nightly"):
+        fit_in_processes(fit.model_copy(update={"catalogue": catalogue}), 2, lambda record: None)
+    assert caplog.messages == ["m2trec: field 'brand' is not used: all items have the same value"]
 
 
 def test_processes_that_fail_are_told_with_their_last_words(tmp_path: Path) -> None:
