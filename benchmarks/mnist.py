@@ -42,25 +42,37 @@ class Recipe:
     deskew: bool = False
 
 
-_INK: Final = MacConfig(num_modules=8, num_units=4096, height=0, frozen_above=0.2)
-_BOTH: Final = MacConfig(
-    num_modules=16, num_units=2048, height=1000, lowest=0.8, midpoint=0.99, slope=0.01, frozen_above=0.55
+_SKELETONS: Final = DigitMemoryConfig(
+    mac=MacConfig(num_modules=32, num_units=1024, lowest=0.4, midpoint=0.7, slope=0.03, frozen_above=0.1),
+    sees_paper=False,
+    patch_height=HEIGHT,
+    patch_width=WIDTH,
+    grading=8,
 )
-_PATCH: Final = MacConfig(
-    num_modules=16, num_units=512, height=1000, lowest=0.8, midpoint=0.95, slope=0.01, frozen_above=0.6
+_WIDE: Final = DigitMemoryConfig(
+    mac=MacConfig(num_modules=32, num_units=2048, lowest=0.7, midpoint=0.9, slope=0.03, frozen_above=0.35),
+    sees_paper=False,
+    patch_height=HEIGHT,
+    patch_width=WIDTH,
+    grading=16,
+)
+_PAPER: Final = DigitMemoryConfig(
+    mac=MacConfig(
+        num_modules=32, num_units=1024, height=1000, lowest=0.9, midpoint=0.98, slope=0.01, frozen_above=0.55
+    ),
+    patch_height=HEIGHT,
+    patch_width=WIDTH,
+    grading=64,
+)
+_PATCHES: Final = DigitMemoryConfig(
+    mac=MacConfig(num_modules=32, num_units=512, height=1000, lowest=0.8, midpoint=0.95, slope=0.01, frozen_above=0.6)
 )
 RECIPES: Final[Mapping[str, Recipe]] = {
-    "skeletons, one macrocolumn": Recipe(
-        DigitMemoryConfig(mac=_INK, sees_paper=False, grading=16, patch_height=HEIGHT, patch_width=WIDTH)
-    ),
-    "and lines 3 pixels wide": Recipe(
-        DigitMemoryConfig(mac=_INK, sees_paper=False, grading=16, patch_height=HEIGHT, patch_width=WIDTH), widening=1
-    ),
-    "and inputs for no ink": Recipe(
-        DigitMemoryConfig(mac=_BOTH, grading=64, patch_height=HEIGHT, patch_width=WIDTH), widening=1
-    ),
-    "and 15 macrocolumns over patches": Recipe(DigitMemoryConfig(mac=_PATCH), widening=1),
-    "and the slant turned away": Recipe(DigitMemoryConfig(mac=_PATCH), widening=1, deskew=True),
+    "skeletons, one macrocolumn": Recipe(_SKELETONS),
+    "and lines 3 pixels wide": Recipe(_WIDE, widening=1),
+    "and inputs for no ink": Recipe(_PAPER, widening=1),
+    "and 15 macrocolumns over patches": Recipe(_PATCHES, widening=1),
+    "and the slant turned away": Recipe(_PATCHES, widening=1, deskew=True),
 }
 HEADLINE: Final = "and 15 macrocolumns over patches"
 
