@@ -17,6 +17,7 @@ _MODELS = {
     "gru4rec": "models.gru4rec:Gru4Rec",
     "sasrec": "models.sasrec:SasRec",
     "m2trec": "models.m2trec:M2TRec",
+    "sparsey": "models.sparsey:Sparsey",
 }
 
 

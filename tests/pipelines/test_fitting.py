@@ -58,9 +58,7 @@ def test_what_the_processes_cannot_learn_is_told_as_by_one(tmp_path: Path) -> No
         fit_in_processes(fit, 2, lambda record: None)
 
 
-def test_what_the_processes_warn_of_is_in_the_nights_log(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_the_processes_warn_of_is_in_the_nights_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     catalogue = tmp_path / "catalogue"
     catalogue.mkdir()
     for name, array in (("0-numbers", np.full(6, 2, np.int32)), ("0-offsets", np.array([0, 0, *range(7)], np.int64))):

@@ -1,0 +1,143 @@
+"""The memory of episodes: what was together in one sequence.
+
+An episode is a sequence as a whole; its code, one of K units in each of Q modules, is linked with all its items. In a
+history a unit's support V is the share of its items that the unit is linked with, the newer the more; each unit speaks
+for its items with V^power. So each module is a random partition of the past sequences into K classes, and the memory is
+session-kNN with a fixed number of neighbours' classes instead of the neighbours.
+
+Changed from the papers: a code is drawn at random, as the selection of `models.csa` does where the height of its
+expansivity is 0. Codes that lean to familiar units save links and find less, and reading by the winners alone finds
+much less.
+
+Shapes: S sequences, U = Q * K units of a bank, B histories.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from models.links import Links
+from models.read_out import Fills, Heap, add_links, crosstalk, fills_of, read_in_blocks, take_best
+from models.sequences import Sequences
+
+
+def learn_episodes(
+    pieces: Sequences, num_items: int, num_modules: int, num_units: int, generator: np.random.Generator
+) -> Links:
+    """Draw a code for every sequence and link it with its items: Links [num_items, U]."""
+    codes = generator.integers(0, num_units, (len(pieces), num_modules)) + np.arange(num_modules) * num_units
+    units = codes[pieces.rows].astype(np.int32).ravel()
+    return Links.of(np.repeat(pieces.items, num_modules), units, (num_items, num_modules * num_units))
+
+
+class Episodes(NamedTuple):
+    """The banks side by side, to be read. units: Links [num_items, banks * U], items: the same the other way around.
+
+    num_modules: of each bank. weights: float32[banks], how much each counts.
+    """
+
+    units: Links
+    items: Links
+    fills: Fills
+    num_modules: int
+    weights: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, banks: list[Links], num_modules: int, weights: NDArray[np.float32]) -> "Episodes":
+        """Put the banks side by side."""
+        units = Links.side_by_side(banks)
+        items = units.transposed()
+        return cls(units, items, fills_of(items, banks[0].num_columns), num_modules, weights)
+
+    def found(self, histories: Sequences, power: float, most_found: int, *, is_corrected: bool) -> csr_array:
+        """Return each item's share of the score of all, float32 CSR [B, num_items], of the best most_found."""
+        bank_units = self.units.num_columns // len(self.weights)
+
+        def read(
+            block: Sequences, heap: Heap, items: NDArray[np.int32], shares: NDArray[np.float32]
+        ) -> NDArray[np.int64]:
+            return _read(
+                (block.items, block.offsets),
+                (self.units.columns, self.units.offsets),
+                (self.items.columns, self.items.offsets),
+                (tuple(self.fills), self.weights, bank_units, power, is_corrected),
+                heap,
+                items,
+                shares,
+            )
+
+        return read_in_blocks(histories, self.units.num_rows, most_found, read)
+
+    def familiarity(self, histories: Sequences) -> NDArray[np.float32]:
+        """Return G of each history, float32[B]: the mean over modules of the largest V, in the bank where that is most.
+
+        V of a unit is here the share of the different items that it is linked with: 1 where all were together before.
+        A history without an item has 0.
+        """
+        bank_units = self.units.num_columns // len(self.weights)
+        units = (self.units.columns, self.units.offsets)
+        num_modules = self.num_modules
+        return _familiarity((histories.items, histories.offsets), units, len(self.weights), bank_units, num_modules)
+
+
+@njit(cache=True, nogil=True)
+def _read(histories, units, items, how, heap, out_items, out_shares):  # type: ignore[no-untyped-def]
+    """Write each history's found items and shares one after the other; return the offsets of the histories."""
+    events, event_offsets = histories
+    fills, weights, bank_units, power, corrected = how
+    num_items, num_units = len(units[1]) - 1, len(items[1]) - 1
+    support, active = np.zeros(num_units, np.float32), np.empty(num_units, np.int32)
+    scores, found = np.zeros(num_items, np.float32), np.empty(num_items, np.int32)
+    asked_in = np.full(num_items, -1, np.int64)  # the last history that asked with an item
+    sums = np.empty(len(weights))
+    offsets = np.zeros(len(event_offsets), np.int64)
+    for row in range(len(event_offsets) - 1):
+        first, stop = event_offsets[row], event_offsets[row + 1]
+        num_active, total, num_found = 0, 0, 0
+        for event in range(stop - 1, first - 1, -1):  # the newest first: a repeat has the weight of the last time
+            if asked_in[events[event]] != row:
+                asked_in[events[event]] = row
+                total += event - first + 1
+                num_active = add_links(units, events[event], event - first + 1, support, active, num_active)
+        sums[:] = 0
+        for number in range(num_active):
+            unit = active[number]
+            activity = np.float32(weights[unit // bank_units] * (support[unit] / total) ** power)
+            support[unit] = 0
+            sums[unit // bank_units] += activity
+            num_found = add_links(items, unit, activity, scores, found, num_found)
+        if corrected:
+            for number in range(num_found):
+                scores[found[number]] -= crosstalk(fills, sums, found[number])
+        offsets[row + 1] = take_best(scores, found, num_found, 0.0, heap, out_items, out_shares, offsets[row])
+    return offsets
+
+
+@njit(cache=True, nogil=True)
+def _familiarity(histories, units, num_banks, bank_units, num_modules):  # type: ignore[no-untyped-def]
+    events, event_offsets = histories
+    module_units = bank_units // num_modules
+    support = np.zeros(num_banks * bank_units, np.float32)
+    active = np.empty(len(support), np.int32)
+    asked_in = np.full(len(units[1]) - 1, -1, np.int64)  # the last history that had an item
+    largest = np.empty(num_banks * num_modules, np.float32)
+    out = np.zeros(len(event_offsets) - 1, np.float32)
+    for row in range(len(out)):
+        num_active, num_items = 0, 0
+        for event in range(event_offsets[row], event_offsets[row + 1]):
+            if asked_in[events[event]] != row:
+                asked_in[events[event]] = row
+                num_items += 1
+                num_active = add_links(units, events[event], 1, support, active, num_active)
+        largest[:] = 0
+        for unit in active[:num_active]:
+            module = unit // module_units
+            largest[module] = max(largest[module], support[unit])
+            support[unit] = 0
+        for bank in range(num_banks if num_items else 0):
+            mean = largest[bank * num_modules : (bank + 1) * num_modules].mean() / num_items
+            out[row] = max(out[row], mean)
+    return out

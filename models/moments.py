@@ -1,0 +1,232 @@
+"""The memory of moments: what came next after an item, told apart by the item before it.
+
+A moment is an event. The code selection algorithm (`models.csa`) draws its code, one of the K units in each of Q
+modules: U, from below, is the item; H, from the moment before, is the item before it. A unit that knows neither may be
+drawn as well, so what is new gets a code of its own and what is familiar the code it had. A code stays on for some
+moments ("persistence"), so it is linked with what follows up to so many events later.
+
+Changed from the papers: H comes from the item before, not from its code, which is the same in the first order and Q
+times cheaper. Reading is graded, not by the winners alone: every unit of the item speaks, those that know the item
+before it too the loudest; and the crosstalk that items of many links have by chance is taken off.
+
+Shapes: N events, Q modules, K units of each, U = Q * K.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from models.csa import activation, expansivity
+from models.links import Links
+from models.sequences import PADDING, Sequences
+
+FAN_OUT = 0.1  # of a module's units: an item that has so many gets no more
+CONTEXT_ROWS = 65_536  # of the bits that tell, while learning, which units know an item before; more items share them
+
+
+class Selection(NamedTuple):
+    """How a code is drawn; see `models.csa`. num_modules, num_units: Q and K. is_contextual: whether there is an H."""
+
+    num_modules: int
+    num_units: int
+    height: float
+    midpoint: float
+    slope: float
+    is_contextual: bool
+    lowest: float = 0.1
+    exponent: float = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """What was learnt: the units of each item, those that know an item before, and what follows each unit's moments.
+
+    known, before: Links [num_items, U]; the units of the first moment of a sequence know PADDING. following: Links
+    [U, num_items]. familiarity: mean G while learning.
+    """
+
+    known: Links
+    before: Links
+    following: Links
+    familiarity: float
+
+
+def learn_moments(
+    pieces: Sequences,
+    num_items: int,
+    how: Selection,
+    persistence: int,
+    link_rate: float,
+    generator: np.random.Generator,
+) -> Moments:
+    """Draw a code for every event, in the order of the pieces, and set its links.
+
+    link_rate: how often a link to what follows is set, divided by the distance; 1 or more: always. Cost: Q * (units of
+    the item) an event. Memory: 12 * Q bytes an event, Q * K / 8 an item, up to CONTEXT_ROWS of them.
+    """
+    num_units = how.num_modules * how.num_units
+    codes, familiarity = _draw_codes(pieces, how, int(generator.integers(2**63)))
+    shape, events = (num_items, num_units), np.arange(len(pieces.items))
+    previous = np.where(pieces.positions > 0, pieces.items[events - 1], PADDING)
+    flat = codes.ravel()
+    return Moments(
+        Links.of(np.repeat(pieces.items, how.num_modules), flat, shape),
+        Links.of(np.repeat(previous, how.num_modules), flat, shape),
+        _following(pieces, codes, (num_units, num_items), persistence, link_rate, generator),
+        familiarity,
+    )
+
+
+def _following(
+    pieces: Sequences,
+    codes: NDArray[np.int32],
+    shape: tuple[int, int],
+    persistence: int,
+    link_rate: float,
+    generator: np.random.Generator,
+) -> Links:
+    """Link the units of every code with the items of the next moments, a module at a time to bound memory."""
+    rows, num_modules = pieces.rows, codes.shape[1]
+    units_of_module = shape[0] // num_modules
+    links = []
+    for module in range(num_modules):
+        units, items = [], []
+        for distance in range(1, persistence + 1):
+            events = np.flatnonzero(rows[distance:] == rows[:-distance])
+            if link_rate < distance:
+                events = events[generator.random(len(events)) < link_rate / distance]
+            units.append(codes[events, module] - module * units_of_module)
+            items.append(pieces.items[events + distance])
+        links.append(Links.of(np.concatenate(units), np.concatenate(items), (units_of_module, shape[1])))
+    return Links.stacked(links)
+
+
+def _draw_codes(pieces: Sequences, how: Selection, seed: int) -> tuple[NDArray[np.int32], float]:
+    """Return the units of every event's code, int32[N, Q], and the mean familiarity."""
+    present, numbers = np.unique(pieces.items, return_inverse=True)
+    codes = np.empty((len(numbers), how.num_modules), np.int32)
+    rows = min(len(present), CONTEXT_ROWS) + 1 if how.is_contextual else 1
+    context = np.zeros((rows, -(-how.num_modules * how.num_units // 8)), np.uint8)
+    total = _select(numbers, pieces.offsets, len(present), context, how, np.uint64(seed), codes)
+    return codes, total / max(1, len(numbers))
+
+
+@njit(cache=True, nogil=True)
+def _select(items, offsets, num_items, context, how, state, codes):  # type: ignore[no-untyped-def]
+    """Fill the codes of all events in their order; return the sum of their familiarities.
+
+    The units that know an item are nodes of the item's list in each module. Support is 1 of a unit that knows the item
+    and what came before, and 0 of all others, so there are two activations.
+    """
+    num_modules, num_units, height, midpoint, slope, is_contextual, lowest, exponent = how
+    first = np.full((num_items, num_modules), -1, np.int32)
+    sizes = np.zeros((num_items, num_modules), np.int32)
+    lists = (first, sizes, np.empty(codes.size, np.int32), np.empty(codes.size, np.int32))
+    supported, numbers = np.empty((num_modules, num_units), np.int32), np.empty(num_modules, np.int64)
+    num_nodes, total = 0, 0.0
+    for row in range(len(offsets) - 1):
+        for event in range(offsets[row], offsets[row + 1]):
+            item, heard = items[event], context[0]
+            if is_contextual and event > offsets[row]:
+                heard = context[1 + items[event - 1] % (len(context) - 1)]
+            familiarity = _support(lists, item, heard, is_contextual, supported, numbers)
+            total += familiarity
+            eta = expansivity(familiarity, lowest, exponent, height, num_units)
+            low, high = activation(0.0, eta, midpoint, slope), activation(1.0, eta, midpoint, slope)
+            for module in range(num_modules):
+                is_full = sizes[item, module] >= max(1, FAN_OUT * num_units)
+                others = (sizes[item, module] if is_full else num_units) - numbers[module]
+                state, drawn = _uniform(state)
+                drawn *= numbers[module] * high + others * low
+                state, again = _uniform(state)
+                if drawn < numbers[module] * high:
+                    unit = supported[module, int(again * numbers[module])]
+                elif is_full:
+                    unit = _other_known(lists, item, module, heard, int(again * others))
+                else:
+                    unit, state = _other(lists, item, module, heard, is_contextual, num_units, state)
+                    num_nodes = _remember(lists, item, module, unit, num_nodes)
+                codes[event, module] = unit
+                if is_contextual:
+                    heard[unit >> 3] |= np.uint8(1 << (unit & 7))
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _support(lists, item, heard, is_contextual, supported, numbers):  # type: ignore[no-untyped-def]
+    """List the units of full support in each module, and return the share of modules that have one."""
+    first, _, units, following = lists
+    familiar = 0
+    for module in range(len(numbers)):
+        number, node = 0, first[item, module]
+        while node >= 0:
+            if not is_contextual or _hears(heard, units[node]):
+                supported[module, number] = units[node]
+                number += 1
+            node = following[node]
+        numbers[module] = number
+        familiar += number > 0
+    return familiar / len(numbers)
+
+
+@njit(cache=True, nogil=True)
+def _other(lists, item, module, heard, is_contextual, num_units, state):  # type: ignore[no-untyped-def]
+    """Draw any unit of a module but those of full support, which are few."""
+    while True:
+        state, drawn = _uniform(state)
+        unit = module * num_units + int(drawn * num_units)
+        if not _knows(lists, item, module, unit) or (is_contextual and not _hears(heard, unit)):
+            return unit, state
+
+
+@njit(cache=True, nogil=True)
+def _other_known(lists, item, module, heard, place):  # type: ignore[no-untyped-def]
+    """Return one of the units that know the item but not what came before."""
+    first, _, units, following = lists
+    node = first[item, module]
+    while True:
+        if not _hears(heard, units[node]):
+            if place == 0:
+                return units[node]
+            place -= 1
+        node = following[node]
+
+
+@njit(cache=True, nogil=True)
+def _remember(lists, item, module, unit, num_nodes):  # type: ignore[no-untyped-def]
+    """Link an item with a unit, if it is not yet; return the number of nodes then."""
+    if _knows(lists, item, module, unit):
+        return num_nodes
+    first, sizes, units, following = lists
+    units[num_nodes], following[num_nodes] = unit, first[item, module]
+    first[item, module] = num_nodes
+    sizes[item, module] += 1
+    return num_nodes + 1
+
+
+@njit(cache=True, nogil=True)
+def _knows(lists, item, module, unit):  # type: ignore[no-untyped-def]
+    first, _, units, following = lists
+    node = first[item, module]
+    while node >= 0:
+        if units[node] == unit:
+            return True
+        node = following[node]
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _hears(heard, unit):  # type: ignore[no-untyped-def]
+    return (heard[unit >> 3] >> (unit & 7)) & 1 != 0
+
+
+@njit(cache=True, nogil=True)
+def _uniform(state):  # type: ignore[no-untyped-def]
+    """Return the next state of a splitmix64 generator and its number in [0, 1)."""
+    state += np.uint64(0x9E3779B97F4A7C15)
+    mixed = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state, float((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)) / 2.0**53

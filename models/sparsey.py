@@ -1,0 +1,192 @@
+"""Sparsey as a recommender: sequences are stored in one pass, in binary synapses (Rinkus, arXiv 1710.07829).
+
+Three memories answer a history. Episodes: what was together in sequences like it (`models.episodes`). Moments: what
+came next after its last items (`models.moments`). Attributes: what those that came next have in common, for items
+without an event (`models.attributes`). Each answers with shares of its own sum, which are added by weight.
+
+A generation of days has a bank of units of its own, which is frozen when it is learnt: a night adds one, and older ones
+count less, by half-life. A bank depends on its own days alone, so one that has not changed is taken over from the night
+before, and a person who is forgotten costs the banks in which they were. A generation that would fill its bank too much
+gets several. What was changed from the papers is said where it is done.
+
+Shapes: B histories.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, PositiveFloat, PositiveInt
+from scipy.sparse import csr_array
+
+from models.attributes import AttributeMemory, link_attributes, plan_attributes
+from models.episodes import Episodes
+from models.field_plan import Fields, read_fields, write_fields
+from models.generations import generations
+from models.metrics import ndcg_at, relevance
+from models.moments_recall import MomentMemory, Reading
+from models.recommender import Capabilities, ModelConfig, UnfitStart, Validation
+from models.row_recommender import RowRecommender, by_popularity
+from models.sequences import Sequences
+from models.sparsey_banks import Bank, BankConfig, learn_bank, read_banks, split, write_banks
+from models.stages import BestEpochs, Pass, Run, Stage
+from models.top_rows import top_rows
+
+WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)  # of moments, of which one is chosen
+MAX_VALIDATION_CASES, CUTOFF = 2000, 10
+CONFIGURATION, FIELDS, COUNTS, WEIGHT = "configuration", "fields", "counts", "weight"  # what lies beside the banks
+
+
+class SparseyConfig(BankConfig):
+    """How a history asks, beside what is stored; see `models.sparsey_banks`.
+
+    half_life_days: after which a generation counts half. query_events: of a history, the newest. power: see
+    `models.episodes`. num_moments, decay, back_off: see `models.moments_recall`. is_graded, is_corrected: whether all
+    units of a moment speak or the best alone, and whether crosstalk is taken off. most_found: items that each memory
+    answers with. moments_weight, attributes_weight: the episodes have the rest of 1. choose_weight: whether the
+    validation part chooses that of the moments anew.
+    """
+
+    half_life_days: PositiveFloat = 14
+    query_events: PositiveInt = 20
+    power: PositiveFloat = 2
+    num_moments: PositiveInt = 8
+    decay: float = Field(default=0.6, gt=0, le=1)
+    back_off: float = Field(default=0.3, ge=0)
+    is_graded: bool = True
+    is_corrected: bool = True
+    most_found: PositiveInt = 500
+    moments_weight: float = Field(default=0.2, ge=0, le=1)
+    attributes_weight: float = Field(default=0.05, ge=0, lt=1)
+    choose_weight: bool = True
+
+    def reading(self) -> Reading:
+        """Return how a history asks for what comes next."""
+        return Reading(self.num_moments, self.decay, self.back_off, self.is_graded, self.is_corrected)
+
+
+class Sparsey(RowRecommender[SparseyConfig]):
+    """Ranks by what the memories hold; ties and the rest by popularity.
+
+    Memory: 4 bytes a synapse, of which an event has at most num_modules * (4 + persistence), and half as many again
+    where there are several banks.
+    """
+
+    name = "sparsey"
+    label = "Sparsey"
+    reason = "remembered from sequences like this one"
+    capabilities = Capabilities(trains_without_gradient=True, uses_metadata=True)
+    Config = SparseyConfig
+    presets: ClassVar[Mapping[str, ModelConfig]] = {
+        "tiny": SparseyConfig(),
+        "small": SparseyConfig(),
+        "paper": SparseyConfig(is_graded=False, is_corrected=False, persistence=1, num_moments=1),
+    }
+    _banks: list[Bank]
+    _counts: NDArray[np.int64]  # of events of each item
+    _fields: Fields
+    _weight: float  # of moments
+
+    def stages(
+        self, train: Sequences, validation: Validation | None, run: Run, start: Mapping[str, NDArray[Any]] | None
+    ) -> Iterator[Stage]:
+        """Store every generation that the night before did not have, then choose the weight."""
+        earlier = self._take_banks(start, UnfitStart) if start else []
+        yield Pass("fit", partial(self._store, train.without_unknown(), run.seed, earlier))
+        if validation and self.config.choose_weight:
+            yield Pass("weight", partial(self._choose_weight, validation))
+
+    def _store(self, known: Sequences, seed: int, earlier: list[Bank]) -> None:
+        config, kept = self.config, {bank.digest: bank for bank in earlier}
+        self._counts = np.bincount(known.items, minlength=self.num_items)
+        self._fields = plan_attributes(self.catalogue, self._counts > 0)
+        self._weight, self._banks = config.moments_weight, []
+        for generation in generations(known, config.generation_days, config.events_before, config.max_events):
+            for part in split(generation, config):
+                digest = part.digest(seed, config.stored_with())
+                bank = kept.get(digest) or learn_bank(part, digest, self.num_items, config, seed)
+                self._banks.append(bank.widened(self.num_items))
+        self._open()
+
+    def _open(self) -> None:
+        """Put the banks side by side, to be read."""
+        config, days = self.config, np.array([bank.day for bank in self._banks])
+        weights = (0.5 ** ((days.max() - days) / config.half_life_days)).astype(np.float32)
+        self.order = by_popularity(self._counts)
+        self._episodes = Episodes.of([bank.episodes for bank in self._banks], config.num_modules, weights)
+        moments = MomentMemory.of([bank.moments for bank in self._banks], config.num_modules, weights)
+        self._moments, self._attributes = moments, None
+        if self._fields and self._counts.min() == 0:
+            links = link_attributes(self.catalogue, self._fields)
+            self._attributes = AttributeMemory(moments, links, self._counts == 0)
+
+    def _choose_weight(self, validation: Validation) -> None:
+        """Take the weight of the moments with the best mean NDCG@10; of equal ones, the smallest."""
+        num_cases = min(len(validation.targets), MAX_VALIDATION_CASES)
+        cases = np.linspace(0, len(validation.targets) - 1, num_cases).astype(np.int64)
+        histories, targets = validation.histories.take(cases), validation.targets.take(cases)
+        answers, rest = self._answers(histories.without_unknown()), self._rest()
+        allowed = np.ones(self.num_items, np.bool_)
+        barred = histories if validation.exclude_seen else None
+        means = []
+        for weight in WEIGHTS:
+            items, _ = top_rows(self._mixed(answers, weight), self.order, rest, CUTOFF, allowed, barred)
+            means.append(ndcg_at(relevance(items, targets), targets.lengths, CUTOFF).mean())
+        self._weight = WEIGHTS[int(np.argmax(means))]
+
+    def chosen(self, best_epochs: BestEpochs) -> SparseyConfig:
+        """Keep the weight, where one was chosen."""
+        if "weight" not in best_epochs:
+            return self.config
+        return self.config.model_copy(update={"moments_weight": self._weight, "choose_weight": False})
+
+    def found(self, histories: Sequences) -> csr_array:
+        """Return the weighted sum of what the memories answer."""
+        return self._mixed(self._answers(histories), self._weight)
+
+    def _answers(self, histories: Sequences) -> list[csr_array]:
+        """Return what episodes, moments and attributes answer, the last only where there is something to find."""
+        config, recent = self.config, histories.tail(self.config.query_events)
+        reading = config.reading()
+        answers = [
+            self._episodes.found(recent, config.power, config.most_found, is_corrected=config.is_corrected),
+            self._moments.found(recent, reading, config.most_found),
+        ]
+        return [*answers, self._attributes.found(recent, reading, config.most_found)] if self._attributes else answers
+
+    def _mixed(self, answers: list[csr_array], weight: float) -> csr_array:
+        rest = 1 - self.config.attributes_weight if len(answers) > 2 else 1
+        weights = (rest * (1 - weight), rest * weight, self.config.attributes_weight)
+        parts = [answer * np.float32(part) for part, answer in zip(weights, answers, strict=False) if part]
+        return csr_array(sum(parts[1:], parts[0]))
+
+    def familiarity(self, histories: Sequences) -> NDArray[np.float32]:
+        """Return G of every history, float32[B], between 0 and 1; see `models.episodes`."""
+        return self._episodes.familiarity(histories.without_unknown().tail(self.config.max_events))
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return the banks, the fields, how often each item was seen, and the weight."""
+        return write_banks(self._banks) | {
+            CONFIGURATION: np.frombuffer(bytes.fromhex(self.config.stored_with()), np.uint8),
+            FIELDS: write_fields(self._fields),
+            COUNTS: self._counts,
+            WEIGHT: np.array([self._weight]),
+        }
+
+    def adopt(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take them over; the catalogue may have grown since. Raises ValueError for banks of another configuration."""
+        self._banks = [bank.widened(self.num_items) for bank in self._take_banks(state, ValueError)]
+        self._counts = np.pad(state[COUNTS], (0, self.num_items - len(state[COUNTS])))
+        self._fields, self._weight = read_fields(state[FIELDS]), float(state[WEIGHT][0])
+        self._open()
+
+    def _take_banks(self, state: Mapping[str, NDArray[Any]], refused: type[ValueError]) -> list[Bank]:
+        given, own = state[CONFIGURATION].tobytes().hex(), self.config.stored_with()
+        if given != own:
+            raise refused(
+                f"these banks of {self.name} were stored with configuration {given}, not {own}: their units mean other "
+                "things; store the days anew"
+            )
+        return read_banks(state, self.config)

@@ -1,0 +1,182 @@
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from models import sparsey as module
+from models.catalogue import Catalogue
+from models.checkpoint import read_state, save
+from models.metrics import hit_at, relevance
+from models.recommender import UnfitStart, Validation
+from models.sequences import Sequences
+from models.sparsey import Sparsey, SparseyConfig
+
+if TYPE_CHECKING:
+    from tests.models.conftest import Shop
+
+Make = Callable[..., Sequences]
+State = dict[str, NDArray[Any]]
+NIGHTLY = SparseyConfig(num_units=256, generation_days=1, max_fill=1)
+
+
+def first_days(shop: "Shop", num_days: int) -> Sequences:
+    return shop.train.where(shop.train.times < num_days * 86_400)
+
+
+def fitted(
+    shop: "Shop", train: Sequences, start: State | None = None, config: SparseyConfig = NIGHTLY, seed: int = 1
+) -> Sparsey:
+    model = Sparsey(config, shop.catalogue)
+    model.fit(train, seed=seed, start=start)
+    return model
+
+
+def assert_same(one: Sparsey, other: Sparsey) -> None:
+    first, second = one.state(), other.state()
+    assert first.keys() == second.keys()
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, second[name])
+
+
+@pytest.fixture
+def learnt_days(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The days of the generations that are learnt from here on."""
+    days: list[int] = []
+    learn = module.learn_bank
+
+    def recorded(generation: Any, *others: Any) -> Any:
+        days.append(generation.day)
+        return learn(generation, *others)
+
+    monkeypatch.setattr(module, "learn_bank", recorded)
+    return days
+
+
+def test_what_always_follows_is_found(shop: "Shop") -> None:
+    for config in (NIGHTLY, SparseyConfig()):
+        one_step = {"moments_weight": 1.0, "persistence": 1, "num_moments": 1}
+        model = fitted(shop, shop.train, config=config.model_copy(update=one_step))
+        items, _ = model.topk(shop.histories, 1, np.ones(model.num_items, np.bool_))
+        assert hit_at(relevance(items, shop.targets), 1).mean() > 0.9
+
+
+def test_a_night_adds_one_bank_and_is_what_all_days_at_once_are(shop: "Shop", learnt_days: list[int]) -> None:
+    before = fitted(shop, first_days(shop, 10))
+    assert learnt_days == list(range(10))
+    learnt_days.clear()
+    after = fitted(shop, first_days(shop, 11), before.state())
+    assert learnt_days == [10]
+    assert_same(after, fitted(shop, first_days(shop, 11)))
+
+
+def test_a_night_goes_on_from_a_checkpoint(shop: "Shop", learnt_days: list[int], tmp_path: Path) -> None:
+    save(tmp_path / "night", fitted(shop, first_days(shop, 10)), "hash", module_day())
+    learnt_days.clear()
+    after = fitted(shop, first_days(shop, 11), read_state(tmp_path / "night"))
+    assert learnt_days == [10]
+    assert_same(after, fitted(shop, first_days(shop, 11)))
+
+
+def module_day() -> Any:
+    from datetime import date
+
+    return date(1970, 1, 10)
+
+
+def test_who_is_forgotten_costs_the_banks_in_which_they_were(shop: "Shop", learnt_days: list[int]) -> None:
+    """One user was there on days 3 to 5 alone, and is the only one who ever touched the last item."""
+    times = np.concatenate([shop.train.times, np.array([3, 4, 5]) * 86_400 + 1])
+    items = np.concatenate([shop.train.items, np.full(3, shop.num_items)]).astype(np.int32)
+    offsets = np.append(shop.train.offsets, len(items))
+    catalogue = Catalogue(shop.num_items + 1)
+    config = NIGHTLY.model_copy(update={"events_before": 0})
+    whole, without = Sequences(items, times, offsets), Sequences(items[:-3], times[:-3], offsets[:-1])
+    model = Sparsey(config, catalogue)
+    model.fit(whole, seed=1)
+    learnt_days.clear()
+    forgotten = Sparsey(config, catalogue)
+    forgotten.fit(without, seed=1, start=model.state())
+    assert learnt_days == [3, 4, 5]
+    assert any(bank.episodes.offsets[-1] != bank.episodes.offsets[-2] for bank in model._banks)
+    for bank in forgotten._banks:
+        for name, links in bank.links().items():
+            assert name == "following" or links.offsets[-1] == links.offsets[-2]
+            assert name != "following" or shop.num_items not in links.columns
+    fresh = Sparsey(config, catalogue)
+    fresh.fit(without, seed=1)
+    assert_same(forgotten, fresh)
+
+
+def test_banks_of_another_configuration_are_refused_with_both_hashes(shop: "Shop") -> None:
+    state = fitted(shop, first_days(shop, 3)).state()
+    other = Sparsey(NIGHTLY.model_copy(update={"num_modules": 8}), shop.catalogue)
+    hashes = rf"{NIGHTLY.stored_with()}, not {other.config.stored_with()}"
+    with pytest.raises(ValueError, match=hashes):
+        other.restore(state)
+    with pytest.raises(UnfitStart, match=hashes):
+        other.fit(shop.train, seed=1, start=state)
+
+
+def test_how_a_history_asks_is_no_part_of_the_banks(shop: "Shop") -> None:
+    state = fitted(shop, first_days(shop, 3)).state()
+    Sparsey(NIGHTLY.model_copy(update={"power": 3.0, "half_life_days": 2.0}), shop.catalogue).restore(state)
+
+
+def test_older_generations_count_less(sequences: Make) -> None:
+    """On day 0 item 3 follows item 2, on day 9 item 4 does."""
+    days = np.repeat([0] * 20 + [9] * 20, 2) * 86_400
+    pairs = sequences(*[[2, 3]] * 20, *[[2, 4]] * 20, times=days.tolist())
+    config = NIGHTLY.model_copy(update={"half_life_days": 3.0})
+    model = Sparsey(config, Catalogue(6))
+    model.fit(pairs, seed=0)
+    items, scores = model.topk(sequences([2]), 2, np.arange(6) > 2)
+    assert items.tolist() == [[4, 3]]
+    assert scores[0, 0] > 4 * scores[0, 1]
+    equal = Sparsey(config.model_copy(update={"half_life_days": 1e9}), Catalogue(6))
+    equal.fit(pairs, seed=0)
+    _, scores = equal.topk(sequences([2]), 2, np.arange(6) > 2)
+    assert scores[0, 0] < 1.2 * scores[0, 1]
+
+
+def test_a_generation_that_would_fill_its_bank_is_stored_in_several(
+    shop: "Shop", caplog: pytest.LogCaptureFixture
+) -> None:
+    config = SparseyConfig(num_units=256, max_fill=0.02, moments_weight=0.7, persistence=1)
+    with caplog.at_level(logging.WARNING, "nightly"):
+        model = fitted(shop, shop.train, config=config)
+    assert len(model._banks) > 1
+    assert f"they are stored in {len(model._banks)} banks" in caplog.text
+    for bank in model._banks:
+        assert bank.moments.following.fill < 0.03
+    items, _ = model.topk(shop.histories, 1, np.ones(model.num_items, np.bool_))
+    assert hit_at(relevance(items, shop.targets), 1).mean() > 0.5
+
+
+def test_the_validation_part_chooses_the_weight_of_the_moments(shop: "Shop") -> None:
+    model = Sparsey(SparseyConfig(num_units=256), shop.catalogue)
+    report = model.fit(shop.train, Validation(shop.histories, shop.targets), seed=0)
+    assert isinstance(report.chosen, SparseyConfig)
+    assert report.chosen.moments_weight > 0.3  # only the last event tells what follows
+    again = Sparsey(report.chosen, shop.catalogue)
+    again.fit(shop.train, Validation(shop.histories, shop.targets), seed=0)
+    assert_same(model, again)
+
+
+def test_an_item_that_nobody_touched_is_found_by_its_values_alone(shop: "Shop") -> None:
+    model = fitted(shop, shop.train.where(shop.train.items != 9), config=SparseyConfig(num_units=256))
+    items, scores = model.topk(shop.histories, 1, np.arange(model.num_items) == 9)
+    assert (items == 9).all()
+    assert model.reached(scores).any()
+
+
+def test_behaviour_that_changes_is_less_familiar(shop: "Shop", sequences: Make) -> None:
+    model = fitted(shop, shop.train, config=SparseyConfig(num_units=4096))
+    generator = np.random.default_rng(0)
+    strangers = sequences(*generator.integers(2, shop.num_items, (200, 15)).tolist())
+    usual, changed = (model.familiarity(some).mean() for some in (shop.train, strangers))
+    assert usual > 0.95
+    assert changed < usual - 0.2
