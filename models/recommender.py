@@ -42,9 +42,13 @@ class ModelConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a model can do or needs."""
+    """What a model can do or needs.
+
+    goes_on: from the state of the night before it comes to the same state as without, in less time.
+    """
 
     trains_without_gradient: bool = False
+    goes_on: bool = False
     uses_metadata: bool = False
 
 

@@ -77,7 +77,7 @@ class Sparsey(RowRecommender[SparseyConfig]):
     name = "sparsey"
     label = "Sparsey"
     reason = "remembered from sequences like this one"
-    capabilities = Capabilities(trains_without_gradient=True, uses_metadata=True)
+    capabilities = Capabilities(trains_without_gradient=True, goes_on=True, uses_metadata=True)
     Config = SparseyConfig
     presets: ClassVar[Mapping[str, ModelConfig]] = {
         "tiny": SparseyConfig(),

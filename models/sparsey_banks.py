@@ -52,6 +52,10 @@ class BankConfig(ModelConfig):
         """Return the sha256 of the settings that decide what is stored."""
         return hashlib.sha256(self.model_dump_json(include=set(BankConfig.model_fields)).encode()).hexdigest()
 
+    def network_changes(self, other: Mapping[str, Any]) -> list[str]:
+        """Return the settings that differ, but for those of how a history asks."""
+        return [name for name in super().network_changes(other) if name in BankConfig.model_fields]
+
     def selection(self) -> Selection:
         """Return how the codes of moments are drawn."""
         return Selection(

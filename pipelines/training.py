@@ -86,7 +86,7 @@ def _fit(
     """Fit one chain, from the weights of the night before if so set; an interrupted fit of the same goes on."""
     training = night.settings.training
     by_gradient = learns_by_gradient(name)
-    warm = training.warm_start and by_gradient
+    warm = (training.warm_start and by_gradient) or model_class(name).capabilities.goes_on
     fit = Fit(
         arrays=arrays,
         model=name,

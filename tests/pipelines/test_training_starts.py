@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from models import sparsey
 from models.checkpoint import WEIGHTS_FILE
+from models.generations import Generation
 from models.stages import StepRecord
 from pipelines import training
 from pipelines.errors import InputError
@@ -66,6 +69,32 @@ def test_heads_that_leave_the_shapes_alone_make_another_network(
     assert "sasrec starts anew: num_heads is not what" in caplog.text
     before, after = table_of(first, SERVING), table_of(second, SERVING)
     assert not np.allclose(after[: len(before)], before, atol=1e-3)
+
+
+def test_sparsey_learns_the_new_days_alone_and_is_what_it_is_without_a_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    days: list[int] = []
+    learn = sparsey.learn_bank
+
+    def recorded(generation: Generation, *others: Any) -> Any:
+        days.append(generation.day - (day(0) - date(1970, 1, 1)).days)
+        return learn(generation, *others)
+
+    monkeypatch.setattr(sparsey, "learn_bank", recorded)
+    one_a_day = {"settings": {"sparsey": {"generation_days": 1, "num_units": 1024}}}
+    settings = shop_settings("sparsey", training=one_a_day)
+    train(make_night(tmp_path / "all", WEEK, 5, settings))
+    days.clear()
+    second = train(make_night(tmp_path / "all", NIGHT_AFTER, 6, settings))
+    assert sorted(days) == [3, 6]  # the evaluation now knows the day that it held out
+    assert "anew" not in caplog.text
+    alone = train(make_night(tmp_path / "alone", NIGHT_AFTER, 6, settings))
+    for chain in (EVALUATION, SERVING):
+        started, fresh = (load_file(folder_of(n, "sparsey", chain) / WEIGHTS_FILE) for n in (second, alone))
+        assert started.keys() == fresh.keys()
+        for name, array in started.items():
+            np.testing.assert_array_equal(array, fresh[name])
 
 
 def test_a_night_that_is_trained_again_starts_from_the_night_before_it_and_is_the_same(tmp_path: Path) -> None:
