@@ -69,8 +69,25 @@ _ABLATIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "fast": {"pooling": "average", "num_epochs": 4},
     "faithful": {"pooling": "average", "num_epochs": 4, "attention": "bidirectional"},
 }
+_ONE_BANK_OF_THREE: Final = {"attributes_weight": 0, "choose_weight": False}
+_MOMENTS: Final = {**_ONE_BANK_OF_THREE, "moments_weight": 1}
+_EPISODES: Final = {**_ONE_BANK_OF_THREE, "moments_weight": 0}
+_HARD: Final = {"is_graded": False, "is_corrected": False}
+_ONE_STEP: Final = {"persistence": 1, "num_moments": 1}
+_SPARSEY: Final[Mapping[str, Mapping[str, Any]]] = {
+    "moments": _MOMENTS,
+    "moments_one_step": {**_MOMENTS, **_ONE_STEP},
+    "moments_one_step_raw": {**_MOMENTS, **_ONE_STEP, "is_corrected": False},
+    "moments_published": {**_MOMENTS, **_ONE_STEP, **_HARD},
+    "moments_raw": {**_MOMENTS, "is_corrected": False},
+    "moments_by_item": {**_MOMENTS, "is_contextual": False, "link_rate": 0.2},
+    "episodes": _EPISODES,
+    "episodes_raw": {**_EPISODES, "is_corrected": False},
+    "episodes_published": {**_EPISODES, **_HARD},
+}
 VARIANTS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "m2trec_hashed_ids": ("m2trec", _HASHED_IDS),
+    **{f"sparsey_{name}": ("sparsey", change) for name, change in _SPARSEY.items()},
     **{f"m2trec_hashed_ids_{name}": ("m2trec", {**_HASHED_IDS, **change}) for name, change in _ABLATIONS.items()},
 }
 """Models that take part more than once: by another name, with other settings."""

@@ -52,8 +52,13 @@ class Episodes(NamedTuple):
         items = units.transposed()
         return cls(units, items, fills_of(items, banks[0].num_columns), num_modules, weights)
 
-    def found(self, histories: Sequences, power: float, most_found: int, *, is_corrected: bool) -> csr_array:
-        """Return each item's share of the score of all, float32 CSR [B, num_items], of the best most_found."""
+    def found(
+        self, histories: Sequences, power: float, most_found: int, *, is_graded: bool = True, is_corrected: bool = True
+    ) -> csr_array:
+        """Return each item's share of the score of all, float32 CSR [B, num_items], of the best most_found.
+
+        is_graded: whether all units speak, or the best of each module alone, of equal ones the first.
+        """
         bank_units = self.units.num_columns // len(self.weights)
 
         def read(
@@ -63,7 +68,7 @@ class Episodes(NamedTuple):
                 (block.items, block.offsets),
                 (self.units.columns, self.units.offsets),
                 (self.items.columns, self.items.offsets),
-                (tuple(self.fills), self.weights, bank_units, power, is_corrected),
+                (tuple(self.fills), self.weights, bank_units, self.num_modules, power, is_graded, is_corrected),
                 heap,
                 items,
                 shares,
@@ -87,7 +92,7 @@ class Episodes(NamedTuple):
 def _read(histories, units, items, how, heap, out_items, out_shares):  # type: ignore[no-untyped-def]
     """Write each history's found items and shares one after the other; return the offsets of the histories."""
     events, event_offsets = histories
-    fills, weights, bank_units, power, corrected = how
+    fills, weights, is_corrected = how[0], how[1], how[-1]
     num_items, num_units = len(units[1]) - 1, len(items[1]) - 1
     support, active = np.zeros(num_units, np.float32), np.empty(num_units, np.int32)
     scores, found = np.zeros(num_items, np.float32), np.empty(num_items, np.int32)
@@ -102,18 +107,38 @@ def _read(histories, units, items, how, heap, out_items, out_shares):  # type: i
                 asked_in[events[event]] = row
                 total += event - first + 1
                 num_active = add_links(units, events[event], event - first + 1, support, active, num_active)
-        sums[:] = 0
-        for number in range(num_active):
-            unit = active[number]
-            activity = np.float32(weights[unit // bank_units] * (support[unit] / total) ** power)
+        _activate(support, active[:num_active], total, how, sums)
+        for unit in active[:num_active]:
+            if support[unit] > 0:
+                num_found = add_links(items, unit, support[unit], scores, found, num_found)
             support[unit] = 0
-            sums[unit // bank_units] += activity
-            num_found = add_links(items, unit, activity, scores, found, num_found)
-        if corrected:
+        if is_corrected:
             for number in range(num_found):
                 scores[found[number]] -= crosstalk(fills, sums, found[number])
         offsets[row + 1] = take_best(scores, found, num_found, 0.0, heap, out_items, out_shares, offsets[row])
     return offsets
+
+
+@njit(cache=True, nogil=True)
+def _activate(support, active, total, how, sums):  # type: ignore[no-untyped-def]
+    """Turn the support of active units, whole numbers of `total`, into activity; sum it by bank."""
+    _, weights, bank_units, num_modules, power, is_graded, _ = how
+    activities = ((np.arange(total + 1) / total) ** power).astype(np.float32)
+    module_units, winners = bank_units // num_modules, np.full(num_modules * len(weights), -1, np.int32)
+    if not is_graded:
+        for unit in active:
+            best = winners[unit // module_units]
+            if best < 0 or support[unit] > support[best] or (support[unit] == support[best] and unit < best):
+                winners[unit // module_units] = unit
+    sums[:] = 0
+    for unit in active:
+        weight = weights[unit // bank_units]
+        if is_graded:
+            support[unit] = weight * activities[int(support[unit])]
+        else:
+            support[unit] = weight if winners[unit // module_units] == unit else 0
+    for unit in active:
+        sums[unit // bank_units] += support[unit]
 
 
 @njit(cache=True, nogil=True)

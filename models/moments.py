@@ -24,7 +24,7 @@ from models.links import Links
 from models.sequences import PADDING, Sequences
 
 FAN_OUT = 0.1  # of a module's units: an item that has so many gets no more
-CONTEXT_ROWS = 65_536  # of the bits that tell, while learning, which units know an item before; more items share them
+CONTEXT_ROWS = 8192  # of the bits that tell, while learning, which units know an item before; more items share them
 
 
 class Selection(NamedTuple):

@@ -44,7 +44,7 @@ class SparseyConfig(BankConfig):
 
     half_life_days: after which a generation counts half. query_events: of a history, the newest. power: see
     `models.episodes`. num_moments, decay, back_off: see `models.moments_recall`. is_graded, is_corrected: whether all
-    units of a moment speak or the best alone, and whether crosstalk is taken off. most_found: items that each memory
+    units speak or the best of each module alone, and whether crosstalk is taken off. most_found: items that each memory
     answers with. moments_weight, attributes_weight: the episodes have the rest of 1. choose_weight: whether the
     validation part chooses that of the moments anew.
     """
@@ -151,7 +151,9 @@ class Sparsey(RowRecommender[SparseyConfig]):
         config, recent = self.config, histories.tail(self.config.query_events)
         reading = config.reading()
         answers = [
-            self._episodes.found(recent, config.power, config.most_found, is_corrected=config.is_corrected),
+            self._episodes.found(
+                recent, config.power, config.most_found, is_graded=config.is_graded, is_corrected=config.is_corrected
+            ),
             self._moments.found(recent, reading, config.most_found),
         ]
         return [*answers, self._attributes.found(recent, reading, config.most_found)] if self._attributes else answers

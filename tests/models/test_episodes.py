@@ -31,12 +31,18 @@ def dense(banks: list[Links]) -> NDArray[np.float64]:
     return np.concatenate([bank.matrix().toarray() for bank in banks], axis=1).astype(float)
 
 
-def expected_scores(history: list[int], banks: list[Links], power: float, *, is_corrected: bool) -> NDArray[np.float64]:
+def expected_scores(
+    history: list[int], banks: list[Links], power: float, *, is_graded: bool, is_corrected: bool
+) -> NDArray[np.float64]:
     """The formula, unit by unit: an item weighs the place of its last event."""
     linked, size = dense(banks), NUM_MODULES * NUM_UNITS
     weights = {item: place + 1 for place, item in enumerate(history)}
     support = sum(weight * linked[item] for item, weight in weights.items()) / sum(weights.values())
-    activity = support**power * np.repeat(WEIGHTS, size)
+    activity = support**power
+    if not is_graded:
+        modules = support.reshape(-1, NUM_UNITS)
+        activity = (np.eye(NUM_UNITS)[modules.argmax(axis=1)] * (modules.max(axis=1, keepdims=True) > 0)).ravel()
+    activity = activity * np.repeat(WEIGHTS, size)
     scores = linked @ activity
     if is_corrected:
         for bank in range(2):
@@ -57,22 +63,23 @@ def test_a_code_is_one_unit_in_each_module_for_all_items_of_a_sequence(sequences
 
 @pytest.mark.parametrize("power", [1.0, 2.5])
 @pytest.mark.parametrize("is_corrected", [True, False])
+@pytest.mark.parametrize("is_graded", [True, False])
 def test_scores_are_those_of_the_formula(
-    sequences: Make, banks: list[Links], power: float, *, is_corrected: bool
+    sequences: Make, banks: list[Links], power: float, *, is_graded: bool, is_corrected: bool
 ) -> None:
     memory = Episodes.of(banks, NUM_MODULES, WEIGHTS)
     histories = random_sequences(sequences, 9, 300)
-    found = memory.found(histories, power, NUM_ITEMS, is_corrected=is_corrected).toarray()
+    found = memory.found(histories, power, NUM_ITEMS, is_graded=is_graded, is_corrected=is_corrected).toarray()
     for row, (start, stop) in enumerate(zip(histories.offsets, histories.offsets[1:], strict=False)):
         history = histories.items[start:stop].tolist()
-        expected = expected_scores(history, banks, power, is_corrected=is_corrected)
+        expected = expected_scores(history, banks, power, is_graded=is_graded, is_corrected=is_corrected)
         np.testing.assert_allclose(found[row], expected, atol=2e-5)
 
 
 def test_only_the_best_are_kept_with_their_share_of_all(sequences: Make, banks: list[Links]) -> None:
     memory, histories = Episodes.of(banks, NUM_MODULES, WEIGHTS), random_sequences(sequences, 9)
-    whole = memory.found(histories, 2, NUM_ITEMS, is_corrected=True).toarray()
-    few = memory.found(histories, 2, 3, is_corrected=True).toarray()
+    whole = memory.found(histories, 2, NUM_ITEMS).toarray()
+    few = memory.found(histories, 2, 3).toarray()
     assert ((few > 0).sum(axis=1) == 3).all()
     np.testing.assert_array_equal(np.sort(few)[:, -3:], np.sort(whole)[:, -3:])
 
@@ -80,7 +87,7 @@ def test_only_the_best_are_kept_with_their_share_of_all(sequences: Make, banks: 
 def test_what_is_unknown_finds_nothing(sequences: Make, banks: list[Links]) -> None:
     widened = [bank.widened(NUM_ITEMS + 1, bank.num_columns) for bank in banks]
     memory = Episodes.of(widened, NUM_MODULES, WEIGHTS)
-    assert memory.found(sequences([NUM_ITEMS], []), 2, 5, is_corrected=True).nnz == 0
+    assert memory.found(sequences([NUM_ITEMS], []), 2, 5).nnz == 0
     assert memory.familiarity(sequences([NUM_ITEMS], [])).tolist() == [0, 0]
 
 

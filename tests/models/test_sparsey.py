@@ -1,5 +1,6 @@
 import logging
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,17 +75,11 @@ def test_a_night_adds_one_bank_and_is_what_all_days_at_once_are(shop: "Shop", le
 
 
 def test_a_night_goes_on_from_a_checkpoint(shop: "Shop", learnt_days: list[int], tmp_path: Path) -> None:
-    save(tmp_path / "night", fitted(shop, first_days(shop, 10)), "hash", module_day())
+    save(tmp_path / "night", fitted(shop, first_days(shop, 10)), "hash", date(1970, 1, 10))
     learnt_days.clear()
     after = fitted(shop, first_days(shop, 11), read_state(tmp_path / "night"))
     assert learnt_days == [10]
     assert_same(after, fitted(shop, first_days(shop, 11)))
-
-
-def module_day() -> Any:
-    from datetime import date
-
-    return date(1970, 1, 10)
 
 
 def test_who_is_forgotten_costs_the_banks_in_which_they_were(shop: "Shop", learnt_days: list[int]) -> None:
@@ -123,7 +118,9 @@ def test_banks_of_another_configuration_are_refused_with_both_hashes(shop: "Shop
 
 def test_how_a_history_asks_is_no_part_of_the_banks(shop: "Shop") -> None:
     state = fitted(shop, first_days(shop, 3)).state()
-    Sparsey(NIGHTLY.model_copy(update={"power": 3.0, "half_life_days": 2.0}), shop.catalogue).restore(state)
+    model = Sparsey(NIGHTLY.model_copy(update={"power": 3.0, "half_life_days": 2.0}), shop.catalogue)
+    model.restore(state)
+    assert [bank.day for bank in model._banks] == [0, 1, 2]
 
 
 def test_older_generations_count_less(sequences: Make) -> None:
