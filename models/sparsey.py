@@ -81,8 +81,8 @@ class Sparsey(RowRecommender[SparseyConfig]):
     Config = SparseyConfig
     presets: ClassVar[Mapping[str, ModelConfig]] = {
         "tiny": SparseyConfig(),
-        "small": SparseyConfig(),
-        "paper": SparseyConfig(is_graded=False, is_corrected=False, persistence=1, num_moments=1),
+        "small": SparseyConfig(num_units=16_384),
+        "paper": SparseyConfig(num_units=16_384, is_graded=False, is_corrected=False, persistence=1, num_moments=1),
     }
     _banks: list[Bank]
     _counts: NDArray[np.int64]  # of events of each item
