@@ -98,13 +98,17 @@ FLOORS: Final[Mapping[str, ModelConfig]] = {
 }
 """What takes part and is no model of the product."""
 
-DRAWN: Final = frozenset({"category_random"})
-"""What has other lists with another seed, though it learns without gradient."""
+_DRAWN: Final = frozenset({"category_random", "sparsey", *(name for name in VARIANTS if name.startswith("sparsey"))})
 
 
 def entrants() -> tuple[str, ...]:
     """Return the names of all that can take part."""
     return *names(), *VARIANTS, *FLOORS
+
+
+def draws(task: str, name: str) -> bool:
+    """Tell whether what takes part by some name has other lists with another seed."""
+    return name in _DRAWN or not entrant(task, name)[0].capabilities.trains_without_gradient
 
 
 def entrant(task: str, name: str) -> tuple[type[Recommender], ModelConfig]:

@@ -14,7 +14,7 @@ from typing import Final
 
 from benchmarks.machine import command, machine
 from benchmarks.model_cells import Cell
-from benchmarks.model_settings import DRAWN, entrant, entrants
+from benchmarks.model_settings import draws, entrants
 from benchmarks.model_tables import headline, slices
 from benchmarks.protocols import PROTOCOLS, Task, load_task
 from models.registry import names
@@ -47,9 +47,7 @@ def _arguments() -> argparse.Namespace:
 
 def _cells(task: Task, model: str, arguments: argparse.Namespace) -> list[Cell]:
     """The cells of a model, one for each seed that makes a difference."""
-    is_cheap = entrant(task.name, model)[0].capabilities.trains_without_gradient
-    draws = not is_cheap or model in DRAWN
-    seeds = arguments.seeds if draws else arguments.seeds[:1]
+    seeds = arguments.seeds if draws(task.name, model) else arguments.seeds[:1]
     return [_cell(task, model, seed, arguments) for seed in seeds]
 
 

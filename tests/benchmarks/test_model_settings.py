@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.model_settings import SETTINGS, VARIANTS, entrant, entrants
+from benchmarks.model_settings import SETTINGS, VARIANTS, draws, entrant, entrants
 from benchmarks.protocols import PROTOCOLS
 from models.registry import model_class, names
 
@@ -33,3 +33,11 @@ def test_every_entrant_can_be_made() -> None:
     for name in entrants():
         kind, config = entrant("diginetica", name)
         assert isinstance(config, kind.Config)
+
+
+@pytest.mark.parametrize(
+    ("name", "drawn"),
+    [("popular", False), ("category_popular", False), ("category_random", True), ("sasrec", True), ("sparsey", True)],
+)
+def test_what_draws_is_known(name: str, *, drawn: bool) -> None:
+    assert draws("diginetica", name) is drawn
