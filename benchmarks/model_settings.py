@@ -98,7 +98,7 @@ FLOORS: Final[Mapping[str, ModelConfig]] = {
 }
 """What takes part and is no model of the product."""
 
-_DRAWN: Final = frozenset({"category_random", "sparsey", *(name for name in VARIANTS if name.startswith("sparsey"))})
+_DRAWN: Final = frozenset({"category_random", "sparsey"})
 
 
 def entrants() -> tuple[str, ...]:
@@ -108,7 +108,8 @@ def entrants() -> tuple[str, ...]:
 
 def draws(task: str, name: str) -> bool:
     """Tell whether what takes part by some name has other lists with another seed."""
-    return name in _DRAWN or not entrant(task, name)[0].capabilities.trains_without_gradient
+    model, _ = VARIANTS.get(name, (name, {}))
+    return model in _DRAWN or not entrant(task, name)[0].capabilities.trains_without_gradient
 
 
 def entrant(task: str, name: str) -> tuple[type[Recommender], ModelConfig]:

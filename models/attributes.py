@@ -15,7 +15,7 @@ from models.catalogue import Catalogue
 from models.field_plan import FIRST_SEEN, Fields, plan_fields
 from models.links import Links
 from models.moments_recall import MomentMemory, Reading
-from models.read_out import add_links, take_best
+from models.read_out import Heap, add_links, read_rows, take_best
 from models.sequences import UNKNOWN, Sequences
 
 MOST_VALUES = 50  # that a history asks for
@@ -43,24 +43,25 @@ class AttributeMemory:
     """What follows the moments, by value; items: those to be found, bool[num_items]."""
 
     def __init__(self, moments: MomentMemory, attributes: Links, items: NDArray[np.bool_]) -> None:
-        self._moments = moments.of_attributes(attributes.matrix())
         matrix = attributes.matrix()
+        self._moments = moments.of_attributes(matrix)
         self._num_values = np.maximum(np.diff(attributes.offsets), 1).astype(np.float32)
         self._masses = (matrix.T @ (1 / self._num_values)).astype(np.float32)  # of each value in all items
-        chosen = csr_array((items, (np.arange(len(items)), np.arange(len(items)))))
-        self._items = Links.taken(csr_array((chosen @ matrix).T))  # csr drops what is 0
+        rows = np.repeat(np.arange(len(items)), np.diff(attributes.offsets))
+        chosen = items[rows]
+        self._items = Links.of(attributes.columns[chosen], rows[chosen], (attributes.num_columns, len(items)))
 
     def found(self, histories: Sequences, how: Reading, most_found: int) -> csr_array:
         """Return each one's share of the score of all items, float32 CSR [B, num_items], of the best most_found."""
         values = self._moments.found(histories, how, MOST_VALUES)
-        width = min(most_found, self._items.num_columns)
-        items, shares = np.empty(len(histories) * width, np.int32), np.empty(len(histories) * width, np.float32)
-        heap = np.empty(width, np.float32), np.empty(width, np.int32)
         asked = (values.data, values.indices, values.indptr.astype(np.int64))
         links = (self._items.columns, self._items.offsets)
-        offsets = _read(*asked, links, self._num_values, self._masses, heap, items, shares)
-        rows = (shares[: offsets[-1]], items[: offsets[-1]], offsets)
-        return csr_array(rows, shape=(len(histories), self._items.num_columns))
+
+        def read(heap: Heap, items: NDArray[np.int32], shares: NDArray[np.float32]) -> NDArray[np.int64]:
+            offsets: NDArray[np.int64] = _read(*asked, links, self._num_values, self._masses, heap, items, shares)
+            return offsets
+
+        return read_rows(len(histories), self._items.num_columns, most_found, read)
 
 
 @njit(cache=True, nogil=True)

@@ -52,6 +52,11 @@ class Episodes(NamedTuple):
         items = units.transposed()
         return cls(units, items, fills_of(items, banks[0].num_columns), num_modules, weights)
 
+    @property
+    def bank_units(self) -> int:
+        """The number of units of a bank."""
+        return self.units.num_columns // len(self.weights)
+
     def found(
         self, histories: Sequences, power: float, most_found: int, *, is_graded: bool = True, is_corrected: bool = True
     ) -> csr_array:
@@ -59,7 +64,6 @@ class Episodes(NamedTuple):
 
         is_graded: whether all units speak, or the best of each module alone, of equal ones the first.
         """
-        bank_units = self.units.num_columns // len(self.weights)
 
         def read(
             block: Sequences, heap: Heap, items: NDArray[np.int32], shares: NDArray[np.float32]
@@ -68,7 +72,7 @@ class Episodes(NamedTuple):
                 (block.items, block.offsets),
                 (self.units.columns, self.units.offsets),
                 (self.items.columns, self.items.offsets),
-                (tuple(self.fills), self.weights, bank_units, self.num_modules, power, is_graded, is_corrected),
+                (tuple(self.fills), self.weights, self.bank_units, self.num_modules, power, is_graded, is_corrected),
                 heap,
                 items,
                 shares,
@@ -82,10 +86,9 @@ class Episodes(NamedTuple):
         V of a unit is here the share of the different items that it is linked with: 1 where all were together before.
         A history without an item has 0.
         """
-        bank_units = self.units.num_columns // len(self.weights)
         units = (self.units.columns, self.units.offsets)
-        num_modules = self.num_modules
-        return _familiarity((histories.items, histories.offsets), units, len(self.weights), bank_units, num_modules)
+        banks = (len(self.weights), self.bank_units, self.num_modules)
+        return _familiarity((histories.items, histories.offsets), units, *banks)
 
 
 @njit(cache=True, nogil=True)
@@ -137,7 +140,6 @@ def _activate(support, active, total, how, sums):  # type: ignore[no-untyped-def
             support[unit] = weight * activities[int(support[unit])]
         else:
             support[unit] = weight if winners[unit // module_units] == unit else 0
-    for unit in active:
         sums[unit // bank_units] += support[unit]
 
 

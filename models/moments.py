@@ -91,11 +91,12 @@ def _following(
     """Link the units of every code with the items of the next moments, a module at a time to bound memory."""
     rows, num_modules = pieces.rows, codes.shape[1]
     units_of_module = shape[0] // num_modules
+    distances = range(1, persistence + 1)
+    followed = [np.flatnonzero(rows[distance:] == rows[:-distance]) for distance in distances]
     links = []
     for module in range(num_modules):
         units, items = [], []
-        for distance in range(1, persistence + 1):
-            events = np.flatnonzero(rows[distance:] == rows[:-distance])
+        for distance, events in zip(distances, followed, strict=True):
             if link_rate < distance:
                 events = events[generator.random(len(events)) < link_rate / distance]
             units.append(codes[events, module] - module * units_of_module)

@@ -5,6 +5,7 @@ sum of the activities times the item's share of all units; without taking it off
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from models.threads import one_thread_a_block
 BLOCK_SUBJECTS = 128
 
 Heap = tuple[NDArray[np.float32], NDArray[np.int32]]
+ReadRows = Callable[[Heap, NDArray[np.int32], NDArray[np.float32]], NDArray[np.int64]]
 Read = Callable[[Sequences, Heap, NDArray[np.int32], NDArray[np.float32]], NDArray[np.int64]]
 
 
@@ -87,19 +89,23 @@ def fills_of(links: Links, bank_units: int) -> Fills:
     return Fills((keys % num_banks).astype(np.int32), (counts / bank_units).astype(np.float32), offsets)
 
 
+def read_rows(num_rows: int, num_columns: int, most_found: int, read: ReadRows) -> csr_array:
+    """Give `read` room for the best most_found of each row, and return what it finds, float32 CSR."""
+    width = min(most_found, num_columns)
+    columns, shares = np.empty(num_rows * width, np.int32), np.empty(num_rows * width, np.float32)
+    offsets = read((np.empty(width, np.float32), np.empty(width, np.int32)), columns, shares)
+    return csr_array((shares[: offsets[-1]], columns[: offsets[-1]], offsets), shape=(num_rows, num_columns))
+
+
 def read_in_blocks(histories: Sequences, num_columns: int, most_found: int, read: Read) -> csr_array:
     """Read a memory for all histories, a block of them on each core; float32 CSR [B, num_columns].
 
     read: fills the columns and shares of a block, and returns the offsets of its rows.
     """
-    width = min(most_found, num_columns)
 
     def read_block(start: int) -> csr_array:
         block = histories.take(np.arange(start, min(start + BLOCK_SUBJECTS, len(histories))))
-        columns, shares = np.empty(len(block) * width, np.int32), np.empty(len(block) * width, np.float32)
-        heap = np.empty(width, np.float32), np.empty(width, np.int32)
-        offsets = read(block, heap, columns, shares)
-        return csr_array((shares[: offsets[-1]], columns[: offsets[-1]], offsets), shape=(len(block), num_columns))
+        return read_rows(len(block), num_columns, most_found, partial(read, block))
 
     with one_thread_a_block() as pool:
         blocks = list(pool.map(read_block, range(0, len(histories), BLOCK_SUBJECTS)))

@@ -25,7 +25,6 @@ from models.attributes import AttributeMemory, link_attributes, plan_attributes
 from models.episodes import Episodes
 from models.field_plan import Fields, read_fields, write_fields
 from models.generations import generations
-from models.metrics import ndcg_at, relevance
 from models.moments_recall import MomentMemory, Reading
 from models.recommender import Capabilities, ModelConfig, UnfitStart, Validation
 from models.row_recommender import RowRecommender, by_popularity
@@ -33,9 +32,10 @@ from models.sequences import Sequences
 from models.sparsey_banks import Bank, BankConfig, learn_bank, read_banks, split, write_banks
 from models.stages import BestEpochs, Pass, Run, Stage
 from models.top_rows import top_rows
+from models.validation import CUTOFF, evenly_spaced, mean_ndcg
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)  # of moments, of which one is chosen
-MAX_VALIDATION_CASES, CUTOFF = 2000, 10
+MAX_VALIDATION_CASES = 2000
 CONFIGURATION, FIELDS, COUNTS, WEIGHT = "configuration", "fields", "counts", "weight"  # what lies beside the banks
 
 
@@ -124,16 +124,14 @@ class Sparsey(RowRecommender[SparseyConfig]):
 
     def _choose_weight(self, validation: Validation) -> None:
         """Take the weight of the moments with the best mean NDCG@10; of equal ones, the smallest."""
-        num_cases = min(len(validation.targets), MAX_VALIDATION_CASES)
-        cases = np.linspace(0, len(validation.targets) - 1, num_cases).astype(np.int64)
-        histories, targets = validation.histories.take(cases), validation.targets.take(cases)
-        answers, rest = self._answers(histories.without_unknown()), self._rest()
+        cases = evenly_spaced(validation, MAX_VALIDATION_CASES)
+        answers, rest = self._answers(cases.histories.without_unknown()), self._rest()
         allowed = np.ones(self.num_items, np.bool_)
-        barred = histories if validation.exclude_seen else None
+        barred = cases.histories if cases.exclude_seen else None
         means = []
         for weight in WEIGHTS:
             items, _ = top_rows(self._mixed(answers, weight), self.order, rest, CUTOFF, allowed, barred)
-            means.append(ndcg_at(relevance(items, targets), targets.lengths, CUTOFF).mean())
+            means.append(mean_ndcg(items, cases))
         self._weight = WEIGHTS[int(np.argmax(means))]
 
     def chosen(self, best_epochs: BestEpochs) -> SparseyConfig:

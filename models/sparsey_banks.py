@@ -112,11 +112,13 @@ def split(generation: Generation, config: BankConfig) -> Iterator[Generation]:
     links = (followed * np.minimum(1, config.link_rate / distances)).sum() / (num_present * config.num_units)
     fill = 1 - np.exp(-links)
     num_parts = int(np.ceil(links / -np.log1p(-config.max_fill))) if fill > config.max_fill else 1
-    if num_parts > 1:
-        _log.warning(
-            "sparsey: %s moments would fill a bank to %.0f %%, its limit is %.0f %%: they are stored in %s banks",
-            f"{len(pieces.items):,}", 100 * fill, 100 * config.max_fill, num_parts,
-        )  # fmt: skip
+    if num_parts == 1:
+        yield generation
+        return
+    _log.warning(
+        "sparsey: %s moments would fill a bank to %.0f %%, its limit is %.0f %%: they are stored in %s banks",
+        f"{len(pieces.items):,}", 100 * fill, 100 * config.max_fill, num_parts,
+    )  # fmt: skip
     for part in range(num_parts):
         yield Generation(generation.day, pieces.take(np.arange(part, len(pieces), num_parts)), part)
 

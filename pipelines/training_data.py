@@ -25,7 +25,6 @@ class Vocabulary:
     """The items as models see them: ``item_ids[n]`` is the id of number n, ``is_listed[n]`` whether it may be shown.
 
     ``is_new`` bool[num_items]: known since this night.
-
     ``categories`` int64[num_items] are equal for items of one category path, and -1 for an item without.
     ``departments`` int64[num_items] are the places of the first category of each path in ``department_names``, or -1.
     """
