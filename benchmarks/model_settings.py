@@ -72,16 +72,19 @@ _ABLATIONS: Final[Mapping[str, Mapping[str, Any]]] = {
 _ONE_BANK_OF_THREE: Final = {"attributes_weight": 0, "choose_weight": False}
 _MOMENTS: Final = {**_ONE_BANK_OF_THREE, "moments_weight": 1}
 _EPISODES: Final = {**_ONE_BANK_OF_THREE, "moments_weight": 0}
-_HARD: Final = {"is_graded": False, "is_corrected": False}
+_ALL: Final = {"num_winners": 1_000_000}
+_HARD: Final = {"num_winners": 1, "power": 0, "is_corrected": False}
 _ONE_STEP: Final = {"persistence": 1, "num_moments": 1}
 _SPARSEY: Final[Mapping[str, Mapping[str, Any]]] = {
     "moments": _MOMENTS,
+    "moments_all": {**_MOMENTS, **_ALL},
     "moments_one_step": {**_MOMENTS, **_ONE_STEP},
     "moments_one_step_raw": {**_MOMENTS, **_ONE_STEP, "is_corrected": False},
     "moments_published": {**_MOMENTS, **_ONE_STEP, **_HARD},
     "moments_raw": {**_MOMENTS, "is_corrected": False},
     "moments_by_item": {**_MOMENTS, "is_contextual": False, "link_rate": 0.2},
     "episodes": _EPISODES,
+    "episodes_all": {**_EPISODES, **_ALL},
     "episodes_raw": {**_EPISODES, "is_corrected": False},
     "episodes_published": {**_EPISODES, **_HARD},
 }

@@ -67,7 +67,7 @@ class AttributeMemory:
 @njit(cache=True, nogil=True)
 def _read(asked, values, value_offsets, links, num_values, masses, heap, out_items, out_shares):  # type: ignore[no-untyped-def]
     """Write each history's found items and shares one after the other; return the offsets of the histories."""
-    scores, found = np.zeros(len(num_values), np.float32), np.empty(len(num_values), np.int32)
+    scores, found = np.zeros(len(num_values), np.float32), np.empty(len(num_values) + 1, np.int32)
     offsets = np.zeros(len(value_offsets), np.int64)
     for row in range(len(value_offsets) - 1):
         num_found, whole = 0, 0.0

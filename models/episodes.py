@@ -3,10 +3,11 @@
 An episode is a sequence as a whole; its code, one of K units in each of Q modules, is linked with all its items. In a
 history a unit's support V is the share of its items that the unit is linked with, the newer the more; each unit speaks
 for its items with V^power. So each module is a random partition of the past sequences into K classes, and the memory is
-session-kNN with a fixed number of neighbours' classes instead of the neighbours.
+session-kNN with a fixed number of neighbours' classes instead of the neighbours. The units of the most support speak,
+a fixed number in each module, as the nearest neighbours do.
 
 Changed from the papers: a code is drawn at random, as the selection of `models.csa` does where the height of its
-expansivity is 0. Codes that lean to familiar units save links and find less, and reading by the winners alone finds
+expansivity is 0. Codes that lean to familiar units save links and find less, and reading by one winner a module finds
 much less.
 
 Shapes: S sequences, U = Q * K units of a bank, B histories.
@@ -58,11 +59,12 @@ class Episodes(NamedTuple):
         return self.units.num_columns // len(self.weights)
 
     def found(
-        self, histories: Sequences, power: float, most_found: int, *, is_graded: bool = True, is_corrected: bool = True
+        self, histories: Sequences, power: float, num_winners: int, most_found: int, *, is_corrected: bool = True
     ) -> csr_array:
         """Return each item's share of the score of all, float32 CSR [B, num_items], of the best most_found.
 
-        is_graded: whether all units speak, or the best of each module alone, of equal ones the first.
+        num_winners: of each module, the units of the most support that speak; of equal ones those that the newer item
+        has activated, and of those the first.
         """
 
         def read(
@@ -72,7 +74,7 @@ class Episodes(NamedTuple):
                 (block.items, block.offsets),
                 (self.units.columns, self.units.offsets),
                 (self.items.columns, self.items.offsets),
-                (tuple(self.fills), self.weights, self.bank_units, self.num_modules, power, is_graded, is_corrected),
+                (tuple(self.fills), self.weights, self.bank_units, self.num_modules, power, num_winners, is_corrected),
                 heap,
                 items,
                 shares,
@@ -97,8 +99,8 @@ def _read(histories, units, items, how, heap, out_items, out_shares):  # type: i
     events, event_offsets = histories
     fills, weights, is_corrected = how[0], how[1], how[-1]
     num_items, num_units = len(units[1]) - 1, len(items[1]) - 1
-    support, active = np.zeros(num_units, np.float32), np.empty(num_units, np.int32)
-    scores, found = np.zeros(num_items, np.float32), np.empty(num_items, np.int32)
+    support, active = np.zeros(num_units, np.float32), np.empty(num_units + 1, np.int32)
+    scores, found = np.zeros(num_items, np.float32), np.empty(num_items + 1, np.int32)
     asked_in = np.full(num_items, -1, np.int64)  # the last history that asked with an item
     sums = np.empty(len(weights))
     offsets = np.zeros(len(event_offsets), np.int64)
@@ -125,22 +127,35 @@ def _read(histories, units, items, how, heap, out_items, out_shares):  # type: i
 @njit(cache=True, nogil=True)
 def _activate(support, active, total, how, sums):  # type: ignore[no-untyped-def]
     """Turn the support of active units, whole numbers of `total`, into activity; sum it by bank."""
-    _, weights, bank_units, num_modules, power, is_graded, _ = how
+    _, weights, bank_units, num_modules, power, num_winners, _ = how
     activities = ((np.arange(total + 1) / total) ** power).astype(np.float32)
-    module_units, winners = bank_units // num_modules, np.full(num_modules * len(weights), -1, np.int32)
-    if not is_graded:
-        for unit in active:
-            best = winners[unit // module_units]
-            if best < 0 or support[unit] > support[best] or (support[unit] == support[best] and unit < best):
-                winners[unit // module_units] = unit
+    module_units = bank_units // num_modules
+    lowest, room = _limits(support, active, total, module_units, num_modules * len(weights), num_winners)
     sums[:] = 0
     for unit in active:
-        weight = weights[unit // bank_units]
-        if is_graded:
-            support[unit] = weight * activities[int(support[unit])]
-        else:
-            support[unit] = weight if winners[unit // module_units] == unit else 0
-        sums[unit // bank_units] += support[unit]
+        module, heard = unit // module_units, int(support[unit])
+        support[unit] = 0
+        if heard == lowest[module]:
+            room[module] -= 1
+        if heard > lowest[module] or (heard == lowest[module] and room[module] >= 0):
+            support[unit] = weights[unit // bank_units] * activities[heard]
+            sums[unit // bank_units] += support[unit]
+
+
+@njit(cache=True, nogil=True)
+def _limits(support, active, total, module_units, num_modules, num_winners):  # type: ignore[no-untyped-def]
+    """Return the least support that speaks in each module, and how many units of just that support do."""
+    numbers = np.zeros((num_modules, total + 1), np.int32)
+    for unit in active:
+        numbers[unit // module_units, int(support[unit])] += 1
+    lowest, room = np.ones(num_modules, np.int32), np.zeros(num_modules, np.int32)
+    for module in range(num_modules):
+        left, level = num_winners, total
+        while level > 1 and numbers[module, level] < left:
+            left -= numbers[module, level]
+            level -= 1
+        lowest[module], room[module] = level, left
+    return lowest, room
 
 
 @njit(cache=True, nogil=True)
@@ -148,7 +163,7 @@ def _familiarity(histories, units, num_banks, bank_units, num_modules):  # type:
     events, event_offsets = histories
     module_units = bank_units // num_modules
     support = np.zeros(num_banks * bank_units, np.float32)
-    active = np.empty(len(support), np.int32)
+    active = np.empty(len(support) + 1, np.int32)
     asked_in = np.full(len(units[1]) - 1, -1, np.int64)  # the last history that had an item
     largest = np.empty(num_banks * num_modules, np.float32)
     out = np.zeros(len(event_offsets) - 1, np.float32)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from models.csa import activation, expansivity
 from models.links import Links
-from models.sequences import PADDING, Sequences
+from models.sequences import Sequences
 
 FAN_OUT = 0.1  # of a module's units: an item that has so many gets no more
 CONTEXT_ROWS = 8192  # of the bits that tell, while learning, which units know an item before; more items share them
@@ -44,7 +44,7 @@ class Selection(NamedTuple):
 class Moments:
     """What was learnt: the units of each item, those that know an item before, and what follows each unit's moments.
 
-    known, before: Links [num_items, U]; the units of the first moment of a sequence know PADDING. following: Links
+    known, before: Links [num_items, U]; the first moment of a sequence has none before it. following: Links
     [U, num_items]. familiarity: mean G while learning.
     """
 
@@ -69,12 +69,10 @@ def learn_moments(
     """
     num_units = how.num_modules * how.num_units
     codes, familiarity = _draw_codes(pieces, how, int(generator.integers(2**63)))
-    shape, events = (num_items, num_units), np.arange(len(pieces.items))
-    previous = np.where(pieces.positions > 0, pieces.items[events - 1], PADDING)
-    flat = codes.ravel()
+    shape, later = (num_items, num_units), np.flatnonzero(pieces.positions > 0)
     return Moments(
-        Links.of(np.repeat(pieces.items, how.num_modules), flat, shape),
-        Links.of(np.repeat(previous, how.num_modules), flat, shape),
+        Links.of(np.repeat(pieces.items, how.num_modules), codes.ravel(), shape),
+        Links.of(np.repeat(pieces.items[later - 1], how.num_modules), codes[later].ravel(), shape),
         _following(pieces, codes, (num_units, num_items), persistence, link_rate, generator),
         familiarity,
     )

@@ -1,8 +1,9 @@
 """What comes next, read from the memory of moments.
 
-For each of the last events of a history, the units that know its item speak in their module, together with one voice:
-those that know the item before it too with back_off + 1, the others with back_off. What they are linked with is added
-up, less the crosstalk; what is not above one standard deviation of it is dropped. Older events count less and less.
+For each of the last events of a history, units that know its item speak in their module, together with one voice: those
+that know the item before it too with back_off + 1, the others with back_off, as many as num_winners. What they are
+linked with is added up, less the crosstalk; what is not above one standard deviation of it is dropped. Older events
+count less and less.
 The same is read of attributes, for items that nobody has touched: a unit is linked with all that the items have which
 follow its moments.
 
@@ -28,13 +29,13 @@ NOISE = 0.02  # likewise, of variance beside that of the crosstalk
 class Reading(NamedTuple):
     """How a history asks: with its last num_moments different items, each older one counting decay times the next.
 
-    back_off: see above. is_graded: whether all units of the item speak, or the best in each module alone.
+    back_off, num_winners: see above. At the start of a sequence nothing is known of what came before.
     """
 
     num_moments: int
     decay: float
     back_off: float
-    is_graded: bool
+    num_winners: int
     is_corrected: bool
 
 
@@ -97,7 +98,7 @@ def _read(histories, links, memory, heap, out_columns, out_shares):  # type: ign
     (events, event_offsets), known = histories, links[0]
     num_moments, decay = memory[4].num_moments, memory[4].decay
     num_columns = len(memory[0][2]) - 1
-    scores, found = np.zeros(num_columns, np.float32), np.empty(num_columns, np.int32)
+    scores, found = np.zeros(num_columns, np.float32), np.empty(num_columns + 1, np.int32)
     totals, reached = np.zeros(num_columns, np.float32), np.empty(num_columns, np.int32)
     asked_in = np.full(len(known[1]) - 1, -1, np.int64)  # the last history that asked with an item
     offsets = np.zeros(len(event_offsets), np.int64)
@@ -131,9 +132,9 @@ def _ask(item, previous, links, memory, scores, found):  # type: ignore[no-untyp
         while stop < len(units) and units[stop] // module_units == module:
             stop += 1
         bank = units[first] // bank_units
-        num_found = _speak(
-            units[first:stop], heard, weights[bank], how, sums, bank, following, scores, found, num_found
-        )
+        loudness = sums[bank : bank + 1], weights[bank], how
+        some = heard[np.searchsorted(heard, units[first]) :]
+        num_found = _speak(units[first:stop], some, loudness, following, scores, found, num_found)
         first = stop
     voice, total = num_modules * weights.max(), 0.0
     for number in range(num_found):
@@ -150,22 +151,31 @@ def _ask(item, previous, links, memory, scores, found):  # type: ignore[no-untyp
 
 
 @njit(cache=True, nogil=True)
-def _speak(units, heard, weight, how, sums, bank, following, scores, found, num_found):  # type: ignore[no-untyped-def]
-    """Let the units of one item in one module speak; return how many columns have a score then."""
-    voices = np.full(len(units), np.float32(how.back_off))
-    places = np.searchsorted(heard, units)
+def _speak(units, heard, loudness, following, scores, found, num_found):  # type: ignore[no-untyped-def]
+    """Let the units of one item in one module speak; return how many columns have a score then.
+
+    units, heard: those that know the item, and those that know the item before it; both rise.
+    """
+    total, weight, how = loudness
+    hears, place = np.zeros(len(units), np.bool_), 0
     for number in range(len(units)):
-        if places[number] < len(heard) and heard[places[number]] == units[number]:
-            voices[number] += 1
-    if not how.is_graded:
-        best = np.argmax(voices)
-        voices[:] = 0
-        voices[best] = 1
-    voices *= weight / voices.sum()
-    sums[bank] += weight
+        while place < len(heard) and heard[place] < units[number]:
+            place += 1
+        hears[number] = place < len(heard) and heard[place] == units[number]
+    num_loud = min(hears.sum(), how.num_winners)
+    num_quiet = min(len(units) - num_loud, how.num_winners - num_loud) if how.back_off > 0 else 0
+    loud, quiet = np.float32(how.back_off + 1), np.float32(how.back_off)
+    if num_loud + num_quiet == 0:
+        return num_found
+    total += weight
+    share = np.float32(weight / (num_loud * loud + num_quiet * quiet))
     for number in range(len(units)):
-        if voices[number] > 0:
-            num_found = add_links(following, units[number], voices[number], scores, found, num_found)
+        if hears[number] and num_loud > 0:
+            num_loud -= 1
+            num_found = add_links(following, units[number], loud * share, scores, found, num_found)
+        elif not hears[number] and num_quiet > 0:
+            num_quiet -= 1
+            num_found = add_links(following, units[number], quiet * share, scores, found, num_found)
     return num_found
 
 

@@ -37,15 +37,16 @@ class Fills(NamedTuple):
 def add_links(links, unit, activity, scores, found, num_found):  # type: ignore[no-untyped-def]
     """Give a unit's activity to all it is linked with; return how many have a score then, the new ones in ``found``.
 
-    links: columns and offsets of `models.links.Links`. scores: float32[C], 0 of what is not found.
+    links: columns and offsets of `models.links.Links`. scores: float32[C], 0 of what is not found; found: int32[C + 1],
+    for without a branch, which is faster, the one behind the last is written too.
     """
     columns, offsets = links
     for place in range(offsets[unit], offsets[unit + 1]):
         column = columns[place]
-        if scores[column] == 0:
-            found[num_found] = column
-            num_found += 1
-        scores[column] += activity
+        score = scores[column]
+        found[num_found] = column
+        num_found += score == 0
+        scores[column] = score + activity
     return num_found
 
 

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from scipy.sparse import csr_array
 
 from models.attributes import AttributeMemory, link_attributes, plan_attributes
@@ -42,20 +42,20 @@ CONFIGURATION, FIELDS, COUNTS, WEIGHT = "configuration", "fields", "counts", "we
 class SparseyConfig(BankConfig):
     """How a history asks, beside what is stored; see `models.sparsey_banks`.
 
-    half_life_days: after which a generation counts half. query_events: of a history, the newest. power: see
-    `models.episodes`. num_moments, decay, back_off: see `models.moments_recall`. is_graded, is_corrected: whether all
-    units speak or the best of each module alone, and whether crosstalk is taken off. most_found: items that each memory
-    answers with. moments_weight, attributes_weight: the episodes have the rest of 1. choose_weight: whether the
-    validation part chooses that of the moments anew.
+    half_life_days: after which a generation counts half. query_events: of a history, the newest. num_winners: of a
+    module, the units that speak at most. power: see `models.episodes`. num_moments, decay, back_off: see
+    `models.moments_recall`. is_corrected: whether crosstalk is taken off. most_found: items that each memory answers
+    with. moments_weight, attributes_weight: the episodes have the rest of 1. choose_weight: whether the validation part
+    chooses that of the moments anew.
     """
 
     half_life_days: PositiveFloat = 14
     query_events: PositiveInt = 20
-    power: PositiveFloat = 2
+    num_winners: PositiveInt = 64
+    power: NonNegativeFloat = 2
     num_moments: PositiveInt = 8
     decay: float = Field(default=0.6, gt=0, le=1)
     back_off: float = Field(default=0.3, ge=0)
-    is_graded: bool = True
     is_corrected: bool = True
     most_found: PositiveInt = 500
     moments_weight: float = Field(default=0.2, ge=0, le=1)
@@ -64,7 +64,7 @@ class SparseyConfig(BankConfig):
 
     def reading(self) -> Reading:
         """Return how a history asks for what comes next."""
-        return Reading(self.num_moments, self.decay, self.back_off, self.is_graded, self.is_corrected)
+        return Reading(self.num_moments, self.decay, self.back_off, self.num_winners, self.is_corrected)
 
 
 class Sparsey(RowRecommender[SparseyConfig]):
@@ -81,8 +81,10 @@ class Sparsey(RowRecommender[SparseyConfig]):
     Config = SparseyConfig
     presets: ClassVar[Mapping[str, ModelConfig]] = {
         "tiny": SparseyConfig(),
-        "small": SparseyConfig(num_units=16_384),
-        "paper": SparseyConfig(num_units=16_384, is_graded=False, is_corrected=False, persistence=1, num_moments=1),
+        "small": SparseyConfig(num_units=32_768),
+        "paper": SparseyConfig(
+            num_units=32_768, num_winners=1, power=0, is_corrected=False, persistence=1, num_moments=1
+        ),
     }
     _banks: list[Bank]
     _counts: NDArray[np.int64]  # of events of each item
@@ -150,7 +152,7 @@ class Sparsey(RowRecommender[SparseyConfig]):
         reading = config.reading()
         answers = [
             self._episodes.found(
-                recent, config.power, config.most_found, is_graded=config.is_graded, is_corrected=config.is_corrected
+                recent, config.power, config.num_winners, config.most_found, is_corrected=config.is_corrected
             ),
             self._moments.found(recent, reading, config.most_found),
         ]

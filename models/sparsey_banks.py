@@ -35,8 +35,8 @@ class BankConfig(ModelConfig):
     divided by the distance; 1 or more: always.
     """
 
-    num_modules: int = Field(default=16, ge=1, le=1024)
-    num_units: int = Field(default=4096, ge=2, le=2**20)
+    num_modules: int = Field(default=8, ge=1, le=1024)
+    num_units: int = Field(default=8192, ge=2, le=2**20)
     max_fill: float = Field(default=0.05, gt=0, le=1)
     generation_days: NonNegativeInt = 0
     events_before: NonNegativeInt = 8

@@ -15,7 +15,7 @@ Make = Callable[..., Sequences]
 BRAND = values([], [], [2], [2], [3], [3], [2], [3], [], [4], num_values=5)
 COLOUR = values([], [], [2], [3], [2], [3], [2, 3], [3], [], [4], num_values=5)
 SHOP = Catalogue(10, {"brand": BRAND, "colour": COLOUR}, {FIRST_SEEN: np.arange(10.0)})
-ASK = Reading(num_moments=1, decay=1, back_off=1, is_graded=True, is_corrected=True)
+ASK = Reading(num_moments=1, decay=1, back_off=1, num_winners=64, is_corrected=True)
 
 
 def test_values_are_numbered_field_after_field_and_age_is_none() -> None:

@@ -32,16 +32,17 @@ def dense(banks: list[Links]) -> NDArray[np.float64]:
 
 
 def expected_scores(
-    history: list[int], banks: list[Links], power: float, *, is_graded: bool, is_corrected: bool
+    history: list[int], banks: list[Links], power: float, num_winners: int, *, is_corrected: bool
 ) -> NDArray[np.float64]:
     """The formula, unit by unit: an item weighs the place of its last event."""
     linked, size = dense(banks), NUM_MODULES * NUM_UNITS
     weights = {item: place + 1 for place, item in enumerate(history)}
     support = sum(weight * linked[item] for item, weight in weights.items()) / sum(weights.values())
-    activity = support**power
-    if not is_graded:
-        modules = support.reshape(-1, NUM_UNITS)
-        activity = (np.eye(NUM_UNITS)[modules.argmax(axis=1)] * (modules.max(axis=1, keepdims=True) > 0)).ravel()
+    newest = np.max([linked[item] * weight for item, weight in weights.items()], axis=0)
+    activity = np.where(support > 0, support**power, 0)
+    for first in range(0, len(support), NUM_UNITS):
+        best = np.lexsort((-newest[first : first + NUM_UNITS], -support[first : first + NUM_UNITS].round(9)))
+        activity[first + best[num_winners:]] = 0
     activity = activity * np.repeat(WEIGHTS, size)
     scores = linked @ activity
     if is_corrected:
@@ -49,7 +50,7 @@ def expected_scores(
             own = slice(bank * size, (bank + 1) * size)
             scores = scores - activity[own].sum() * linked[:, own].mean(axis=1)
     scores = np.maximum(scores, 0)
-    return scores / scores.sum()
+    return scores / max(scores.sum(), 1e-9)
 
 
 def test_a_code_is_one_unit_in_each_module_for_all_items_of_a_sequence(sequences: Make) -> None:
@@ -61,25 +62,25 @@ def test_a_code_is_one_unit_in_each_module_for_all_items_of_a_sequence(sequences
         assert [unit // 8 for unit in code] == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("power", [1.0, 2.5])
+@pytest.mark.parametrize("power", [0.0, 1.0, 2.5])
 @pytest.mark.parametrize("is_corrected", [True, False])
-@pytest.mark.parametrize("is_graded", [True, False])
+@pytest.mark.parametrize("num_winners", [1, 2, 3, NUM_UNITS])
 def test_scores_are_those_of_the_formula(
-    sequences: Make, banks: list[Links], power: float, *, is_graded: bool, is_corrected: bool
+    sequences: Make, banks: list[Links], power: float, num_winners: int, *, is_corrected: bool
 ) -> None:
     memory = Episodes.of(banks, NUM_MODULES, WEIGHTS)
     histories = random_sequences(sequences, 9, 300)
-    found = memory.found(histories, power, NUM_ITEMS, is_graded=is_graded, is_corrected=is_corrected).toarray()
+    found = memory.found(histories, power, num_winners, NUM_ITEMS, is_corrected=is_corrected).toarray()
     for row, (start, stop) in enumerate(zip(histories.offsets, histories.offsets[1:], strict=False)):
         history = histories.items[start:stop].tolist()
-        expected = expected_scores(history, banks, power, is_graded=is_graded, is_corrected=is_corrected)
+        expected = expected_scores(history, banks, power, num_winners, is_corrected=is_corrected)
         np.testing.assert_allclose(found[row], expected, atol=2e-5)
 
 
 def test_only_the_best_are_kept_with_their_share_of_all(sequences: Make, banks: list[Links]) -> None:
     memory, histories = Episodes.of(banks, NUM_MODULES, WEIGHTS), random_sequences(sequences, 9)
-    whole = memory.found(histories, 2, NUM_ITEMS).toarray()
-    few = memory.found(histories, 2, 3).toarray()
+    whole = memory.found(histories, 2, 64, NUM_ITEMS).toarray()
+    few = memory.found(histories, 2, 64, 3).toarray()
     assert ((few > 0).sum(axis=1) == 3).all()
     np.testing.assert_array_equal(np.sort(few)[:, -3:], np.sort(whole)[:, -3:])
 
@@ -87,7 +88,7 @@ def test_only_the_best_are_kept_with_their_share_of_all(sequences: Make, banks: 
 def test_what_is_unknown_finds_nothing(sequences: Make, banks: list[Links]) -> None:
     widened = [bank.widened(NUM_ITEMS + 1, bank.num_columns) for bank in banks]
     memory = Episodes.of(widened, NUM_MODULES, WEIGHTS)
-    assert memory.found(sequences([NUM_ITEMS], []), 2, 5).nnz == 0
+    assert memory.found(sequences([NUM_ITEMS], []), 2, 64, 5).nnz == 0
     assert memory.familiarity(sequences([NUM_ITEMS], [])).tolist() == [0, 0]
 
 

@@ -14,7 +14,7 @@ NUM_ITEMS, NUM_MODULES, NUM_UNITS = 25, 6, 32
 SIZE = NUM_MODULES * NUM_UNITS
 WEIGHTS = np.array([1, 0.5], np.float32)
 HOW = Selection(NUM_MODULES, NUM_UNITS, height=10, midpoint=0.5, slope=0.1, is_contextual=True)
-ASK = Reading(num_moments=3, decay=0.7, back_off=0.3, is_graded=True, is_corrected=True)
+ASK = Reading(num_moments=3, decay=0.7, back_off=0.3, num_winners=64, is_corrected=True)
 
 
 def random_sequences(make: Make, seed: int, number: int = 40) -> Sequences:
@@ -43,8 +43,7 @@ def of_moment(item: int, previous: int, banks: list[Moments], how: Reading) -> N
             voices = known[item, own] * (how.back_off + before[previous, own])
             if not voices.any():
                 continue
-            if not how.is_graded:
-                voices = np.eye(NUM_UNITS)[np.argmax(voices)]
+            voices[np.argsort(-voices, stable=True)[how.num_winners :]] = 0
             voices = weight * voices / voices.sum()
             scores += voices @ following[own]
             chance += weight * following.mean(axis=0)
@@ -67,7 +66,14 @@ def of_history(history: list[int], banks: list[Moments], how: Reading) -> NDArra
 
 @pytest.mark.parametrize(
     "how",
-    [ASK, ASK._replace(is_corrected=False), ASK._replace(is_graded=False), ASK._replace(num_moments=1, back_off=1.0)],
+    [
+        ASK,
+        ASK._replace(is_corrected=False),
+        ASK._replace(num_winners=1),
+        ASK._replace(num_winners=2, back_off=0.0),
+        ASK._replace(num_winners=3),
+        ASK._replace(num_moments=1, back_off=1.0),
+    ],
 )
 def test_scores_are_those_of_the_formula(sequences: Make, banks: list[Moments], how: Reading) -> None:
     histories = random_sequences(sequences, 9, 100)

@@ -108,7 +108,7 @@ def test_who_is_forgotten_costs_the_banks_in_which_they_were(shop: "Shop", learn
 
 def test_banks_of_another_configuration_are_refused_with_both_hashes(shop: "Shop") -> None:
     state = fitted(shop, first_days(shop, 3)).state()
-    other = Sparsey(NIGHTLY.model_copy(update={"num_modules": 8}), shop.catalogue)
+    other = Sparsey(NIGHTLY.model_copy(update={"num_modules": 16}), shop.catalogue)
     hashes = rf"{NIGHTLY.stored_with()}, not {other.config.stored_with()}"
     with pytest.raises(ValueError, match=hashes):
         other.restore(state)
