@@ -14,7 +14,7 @@ Shapes: B histories.
 
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from scipy.sparse import csr_array
 
 from models.attributes import AttributeMemory, link_attributes, plan_attributes
+from models.dense_episodes import DenseEpisodes
 from models.episodes import Episodes
 from models.field_plan import Fields, read_fields, write_fields
 from models.generations import generations
@@ -46,7 +47,8 @@ class SparseyConfig(BankConfig):
     module, the units that speak at most. power: see `models.episodes`. num_moments, decay, back_off: see
     `models.moments_recall`. is_corrected: whether crosstalk is taken off. most_found: items that each memory answers
     with. moments_weight, attributes_weight: the episodes have the rest of 1. choose_weight: whether the validation part
-    chooses that of the moments anew.
+    chooses that of the moments anew. storage: of the episodes when asked; sparse: the links that there are; dense: a
+    bit for every link that could be, which costs less where banks are full (see `models.dense_episodes`).
     """
 
     half_life_days: PositiveFloat = 14
@@ -61,6 +63,7 @@ class SparseyConfig(BankConfig):
     moments_weight: float = Field(default=0.2, ge=0, le=1)
     attributes_weight: float = Field(default=0.05, ge=0, lt=1)
     choose_weight: bool = True
+    storage: Literal["sparse", "dense"] = "sparse"
 
     def reading(self) -> Reading:
         """Return how a history asks for what comes next."""
@@ -117,7 +120,8 @@ class Sparsey(RowRecommender[SparseyConfig]):
         config, days = self.config, np.array([bank.day for bank in self._banks])
         weights = (0.5 ** ((days.max() - days) / config.half_life_days)).astype(np.float32)
         self.order = by_popularity(self._counts)
-        self._episodes = Episodes.of([bank.episodes for bank in self._banks], config.num_modules, weights)
+        episodes = DenseEpisodes if config.storage == "dense" else Episodes
+        self._episodes = episodes.of([bank.episodes for bank in self._banks], config.num_modules, weights)
         moments = MomentMemory.of([bank.moments for bank in self._banks], config.num_modules, weights)
         self._moments, self._attributes = moments, None
         if self._fields and self._counts.min() == 0:

@@ -123,6 +123,17 @@ def test_how_a_history_asks_is_no_part_of_the_banks(shop: "Shop") -> None:
     assert [bank.day for bank in model._banks] == [0, 1, 2]
 
 
+def test_both_ways_of_storing_episodes_list_the_same(shop: "Shop") -> None:
+    state = fitted(shop, shop.train).state()
+    dense = Sparsey(NIGHTLY.model_copy(update={"storage": "dense"}), shop.catalogue)
+    sparse = Sparsey(NIGHTLY, shop.catalogue)
+    for model in (dense, sparse):
+        model.restore(state)
+    one, other = (model.topk(shop.train, 10, np.ones(shop.num_items, np.bool_)) for model in (dense, sparse))
+    np.testing.assert_allclose(one[1], other[1], atol=2e-5)
+    assert (one[0] == other[0]).mean() > 0.99  # but for sums that differ by rounding
+
+
 def test_older_generations_count_less(sequences: Make) -> None:
     """On day 0 item 3 follows item 2, on day 9 item 4 does."""
     days = np.repeat([0] * 20 + [9] * 20, 2) * 86_400
