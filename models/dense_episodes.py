@@ -24,9 +24,9 @@ WORD = 64
 
 
 class Operations(NamedTuple):
-    """What a memory has done so far: links set (one bit in each direction), rows of bits read, words of those rows."""
+    """What a memory has done so far: bits set, two for each link, rows of bits read, words of those rows."""
 
-    links_set: int
+    bits_set: int
     rows_read: int
     words_read: int
 
@@ -50,14 +50,13 @@ class DenseEpisodes:
         """Store the links of each bank, [num_items, U]."""
         memory = cls(banks[0].num_rows, num_modules, banks[0].num_columns, weights)
         for number, bank in enumerate(banks):
-            memory.store(bank, number)
+            memory.store(np.repeat(np.arange(bank.num_rows), np.diff(bank.offsets)), bank.columns, number)
         return memory
 
-    def store(self, links: Links, bank: int = 0) -> None:
-        """Set the links [num_items, U] in a bank, beside those that are there."""
-        first = bank * self._bank_units
-        _store(links.columns, links.offsets, first, self._units, self._items, self._numbers[bank])
-        self._add([2 * len(links.columns), 0, 0])
+    def store(self, items: NDArray[np.integer], units: NDArray[np.integer], bank: int = 0) -> None:
+        """Link each item with the unit of a bank that stands beside it, whether or not it is."""
+        _store(items, units + bank * self._bank_units, self._units, self._items, self._numbers[bank])
+        self._add([2 * len(items), 0, 0])
 
     @property
     def nbytes(self) -> int:
@@ -104,15 +103,14 @@ class DenseEpisodes:
 
 
 @njit(cache=True, nogil=True)
-def _store(columns, offsets, first, units, items, numbers):  # type: ignore[no-untyped-def]
+def _store(some_items, some_units, units, items, numbers):  # type: ignore[no-untyped-def]
     one = np.uint64(1)
-    for item in range(len(offsets) - 1):
-        for place in range(offsets[item], offsets[item + 1]):
-            unit = first + columns[place]
-            bit = one << np.uint64(unit % WORD)
-            numbers[item] += units[item, unit // WORD] & bit == 0
-            units[item, unit // WORD] |= bit
-            items[unit, item // WORD] |= one << np.uint64(item % WORD)
+    for place in range(len(some_items)):
+        item, unit = some_items[place], some_units[place]
+        bit = one << np.uint64(unit % WORD)
+        numbers[item] += units[item, unit // WORD] & bit == 0
+        units[item, unit // WORD] |= bit
+        items[unit, item // WORD] |= one << np.uint64(item % WORD)
 
 
 @njit(cache=True, nogil=True)
@@ -192,9 +190,8 @@ def _find(scores, shares, sums, found):  # type: ignore[no-untyped-def]
             scores[item] -= np.float32(sums[bank]) * shares[bank, item]
     num_found = 0
     for item in range(len(found)):
-        if scores[item] > 0:
-            found[num_found] = item
-            num_found += 1
+        found[num_found] = item
+        num_found += scores[item] > 0
     return num_found
 
 

@@ -29,9 +29,15 @@ def learn_episodes(
     pieces: Sequences, num_items: int, num_modules: int, num_units: int, generator: np.random.Generator
 ) -> Links:
     """Draw a code for every sequence and link it with its items: Links [num_items, U]."""
+    return Links.of(*draw_links(pieces, num_modules, num_units, generator), (num_items, num_modules * num_units))
+
+
+def draw_links(
+    pieces: Sequences, num_modules: int, num_units: int, generator: np.random.Generator
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Draw a code for every sequence; return its items and, beside each, one of the units of the code."""
     codes = generator.integers(0, num_units, (len(pieces), num_modules)) + np.arange(num_modules) * num_units
-    units = codes[pieces.rows].astype(np.int32).ravel()
-    return Links.of(np.repeat(pieces.items, num_modules), units, (num_items, num_modules * num_units))
+    return np.repeat(pieces.items, num_modules), codes[pieces.rows].astype(np.int32).ravel()
 
 
 class Episodes(NamedTuple):
