@@ -65,7 +65,7 @@ def learn_moments(
     """Draw a code for every event, in the order of the pieces, and set its links.
 
     link_rate: how often a link to what follows is set, divided by the distance; 1 or more: always. Cost: Q * (units of
-    the item) an event. Memory: 12 * Q bytes an event, Q * K / 8 an item, up to CONTEXT_ROWS of them.
+    the item) an event. Memory: up to 20 * Q bytes an event, Q * K / 8 an item, up to CONTEXT_ROWS of them.
     """
     num_units = how.num_modules * how.num_units
     codes, familiarity = _draw_codes(pieces, how, int(generator.integers(2**63)))
@@ -117,15 +117,15 @@ def _draw_codes(pieces: Sequences, how: Selection, seed: int) -> tuple[NDArray[n
 def _select(items, offsets, num_items, context, how, state, codes):  # type: ignore[no-untyped-def]
     """Fill the codes of all events in their order; return the sum of their familiarities.
 
-    The units that know an item are nodes of the item's list in each module. Support is 1 of a unit that knows the item
-    and what came before, and 0 of all others, so there are two activations.
+    Support is 1 of a unit that knows the item and what came before, and 0 of all others, so there are two activations.
+    The units that know an item are a list for each module; a list that is full moves behind the others, into twice the
+    room, so that four times the room of all codes is enough.
     """
     num_modules, num_units, height, midpoint, slope, is_contextual, lowest, exponent = how
-    first = np.full((num_items, num_modules), -1, np.int32)
-    sizes = np.zeros((num_items, num_modules), np.int32)
-    lists = (first, sizes, np.empty(codes.size, np.int32), np.empty(codes.size, np.int32))
+    starts, sizes = np.zeros((num_items, num_modules), np.int64), np.zeros((num_items, num_modules), np.int32)
+    lists = (starts, sizes, np.empty(4 * codes.size, np.int32))
     supported, numbers = np.empty((num_modules, num_units), np.int32), np.empty(num_modules, np.int64)
-    num_nodes, total = 0, 0.0
+    end, total = 0, 0.0
     for row in range(len(offsets) - 1):
         for event in range(offsets[row], offsets[row + 1]):
             item, heard = items[event], context[0]
@@ -146,8 +146,9 @@ def _select(items, offsets, num_items, context, how, state, codes):  # type: ign
                 elif is_full:
                     unit = _other_known(lists, item, module, heard, int(again * others))
                 else:
-                    unit, state = _other(lists, item, module, heard, is_contextual, num_units, state)
-                    num_nodes = _remember(lists, item, module, unit, num_nodes)
+                    unit, is_known, state = _other(lists, item, module, heard, is_contextual, num_units, state)
+                    if not is_known:
+                        end = _append(lists, item, module, unit, end)
                 codes[event, module] = unit
                 if is_contextual:
                     heard[unit >> 3] |= np.uint8(1 << (unit & 7))
@@ -157,15 +158,12 @@ def _select(items, offsets, num_items, context, how, state, codes):  # type: ign
 @njit(cache=True, nogil=True)
 def _support(lists, item, heard, is_contextual, supported, numbers):  # type: ignore[no-untyped-def]
     """List the units of full support in each module, and return the share of modules that have one."""
-    first, _, units, following = lists
     familiar = 0
     for module in range(len(numbers)):
-        number, node = 0, first[item, module]
-        while node >= 0:
-            if not is_contextual or _hears(heard, units[node]):
-                supported[module, number] = units[node]
-                number += 1
-            node = following[node]
+        number = 0
+        for unit in _knowing(lists, item, module):
+            supported[module, number] = unit
+            number += not is_contextual or _hears(heard, unit)
         numbers[module] = number
         familiar += number > 0
     return familiar / len(numbers)
@@ -173,48 +171,41 @@ def _support(lists, item, heard, is_contextual, supported, numbers):  # type: ig
 
 @njit(cache=True, nogil=True)
 def _other(lists, item, module, heard, is_contextual, num_units, state):  # type: ignore[no-untyped-def]
-    """Draw any unit of a module but those of full support, which are few."""
+    """Draw any unit of a module but those of full support, which are few; tell whether it knows the item."""
     while True:
         state, drawn = _uniform(state)
         unit = module * num_units + int(drawn * num_units)
-        if not _knows(lists, item, module, unit) or (is_contextual and not _hears(heard, unit)):
-            return unit, state
+        is_known = (_knowing(lists, item, module) == unit).any()
+        if not is_known or (is_contextual and not _hears(heard, unit)):
+            return unit, is_known, state
 
 
 @njit(cache=True, nogil=True)
 def _other_known(lists, item, module, heard, place):  # type: ignore[no-untyped-def]
     """Return one of the units that know the item but not what came before."""
-    first, _, units, following = lists
-    node = first[item, module]
-    while True:
-        if not _hears(heard, units[node]):
-            if place == 0:
-                return units[node]
-            place -= 1
-        node = following[node]
+    units = _knowing(lists, item, module)
+    return units[np.array([not _hears(heard, unit) for unit in units])][place]
 
 
 @njit(cache=True, nogil=True)
-def _remember(lists, item, module, unit, num_nodes):  # type: ignore[no-untyped-def]
-    """Link an item with a unit, if it is not yet; return the number of nodes then."""
-    if _knows(lists, item, module, unit):
-        return num_nodes
-    first, sizes, units, following = lists
-    units[num_nodes], following[num_nodes] = unit, first[item, module]
-    first[item, module] = num_nodes
+def _append(lists, item, module, unit, end):  # type: ignore[no-untyped-def]
+    """Put a unit at the end of the list of an item; return where the lists end then."""
+    starts, sizes, units = lists
+    size = sizes[item, module]
+    if size & (size - 1) == 0:  # a power of two, or empty: it is full
+        units[end : end + size] = _knowing(lists, item, module)
+        starts[item, module] = end
+        end += max(1, 2 * size)
+    units[starts[item, module] + size] = unit
     sizes[item, module] += 1
-    return num_nodes + 1
+    return end
 
 
 @njit(cache=True, nogil=True)
-def _knows(lists, item, module, unit):  # type: ignore[no-untyped-def]
-    first, _, units, following = lists
-    node = first[item, module]
-    while node >= 0:
-        if units[node] == unit:
-            return True
-        node = following[node]
-    return False
+def _knowing(lists, item, module):  # type: ignore[no-untyped-def]
+    """Return the units of a module that know an item, in the order in which they learnt it."""
+    starts, sizes, units = lists
+    return units[starts[item, module] : starts[item, module] + sizes[item, module]]
 
 
 @njit(cache=True, nogil=True)

@@ -83,11 +83,12 @@ def take_best(scores, found, num_found, whole, heap, items, shares, end):  # typ
 
 def fills_of(links: Links, bank_units: int) -> Fills:
     """Return the share of each bank's units that every column is linked with; links: [U, C], bank after bank."""
-    num_banks = links.num_rows // bank_units
-    units = np.repeat(np.arange(links.num_rows), np.diff(links.offsets))
-    keys, counts = np.unique(links.columns.astype(np.int64) * num_banks + units // bank_units, return_counts=True)
-    offsets = np.searchsorted(keys, np.arange(links.num_columns + 1) * num_banks).astype(np.int64)
-    return Fills((keys % num_banks).astype(np.int32), (counts / bank_units).astype(np.float32), offsets)
+    shares = []
+    for first in range(0, links.num_rows, bank_units):
+        columns = links.columns[links.offsets[first] : links.offsets[first + bank_units]]
+        shares.append(csr_array(np.bincount(columns, minlength=links.num_columns)[None] / np.float32(bank_units)))
+    by_column = csr_array(vstack(shares).T)
+    return Fills(by_column.indices, by_column.data, by_column.indptr.astype(np.int64))
 
 
 def read_rows(num_rows: int, num_columns: int, most_found: int, read: ReadRows) -> csr_array:
