@@ -85,6 +85,7 @@ _SPARSEY: Final[Mapping[str, Mapping[str, Any]]] = {
     "moments_by_item": {**_MOMENTS, "is_contextual": False, "link_rate": 0.2},
     "episodes": _EPISODES,
     "episodes_all": {**_EPISODES, **_ALL},
+    "episodes_alike": {**_EPISODES, "episodes_height": 10, "midpoint": 0.75, "slope": 0.05},
     "episodes_raw": {**_EPISODES, "is_corrected": False},
     "episodes_published": {**_EPISODES, **_HARD},
 }

@@ -7,8 +7,8 @@ session-kNN with a fixed number of neighbours' classes instead of the neighbours
 a fixed number in each module, as the nearest neighbours do.
 
 Changed from the papers: a code is drawn at random, as the selection of `models.csa` does where the height of its
-expansivity is 0. Codes that lean to familiar units save links and find less, and reading by one winner a module finds
-much less.
+expansivity is 0. Codes that lean to familiar units (`models.episode_codes`) save links and find less, and reading by
+one winner a module finds much less.
 
 Shapes: S sequences, U = Q * K units of a bank, B histories.
 """

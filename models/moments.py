@@ -13,31 +13,18 @@ Shapes: N events, Q modules, K units of each, U = Q * K.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from models.code_selection import Selection, append, empty_lists, knowing, uniform
 from models.csa import activation, expansivity
 from models.links import Links
 from models.sequences import Sequences
 
 FAN_OUT = 0.1  # of a module's units: an item that has so many gets no more
 CONTEXT_ROWS = 8192  # of the bits that tell, while learning, which units know an item before; more items share them
-
-
-class Selection(NamedTuple):
-    """How a code is drawn; see `models.csa`. num_modules, num_units: Q and K. is_contextual: whether there is an H."""
-
-    num_modules: int
-    num_units: int
-    height: float
-    midpoint: float
-    slope: float
-    is_contextual: bool
-    lowest: float = 0.1
-    exponent: float = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,12 +105,9 @@ def _select(items, offsets, num_items, context, how, state, codes):  # type: ign
     """Fill the codes of all events in their order; return the sum of their familiarities.
 
     Support is 1 of a unit that knows the item and what came before, and 0 of all others, so there are two activations.
-    The units that know an item are a list for each module; a list that is full moves behind the others, into twice the
-    room, so that four times the room of all codes is enough.
     """
     num_modules, num_units, height, midpoint, slope, is_contextual, lowest, exponent = how
-    starts, sizes = np.zeros((num_items, num_modules), np.int64), np.zeros((num_items, num_modules), np.int32)
-    lists = (starts, sizes, np.empty(4 * codes.size, np.int32))
+    lists = empty_lists(num_items, num_modules, codes.size)
     supported, numbers = np.empty((num_modules, num_units), np.int32), np.empty(num_modules, np.int64)
     end, total = 0, 0.0
     for row in range(len(offsets) - 1):
@@ -136,11 +120,11 @@ def _select(items, offsets, num_items, context, how, state, codes):  # type: ign
             eta = expansivity(familiarity, lowest, exponent, height, num_units)
             low, high = activation(0.0, eta, midpoint, slope), activation(1.0, eta, midpoint, slope)
             for module in range(num_modules):
-                is_full = sizes[item, module] >= max(1, FAN_OUT * num_units)
-                others = (sizes[item, module] if is_full else num_units) - numbers[module]
-                state, drawn = _uniform(state)
+                is_full = lists[1][item, module] >= max(1, FAN_OUT * num_units)
+                others = (lists[1][item, module] if is_full else num_units) - numbers[module]
+                state, drawn = uniform(state)
                 drawn *= numbers[module] * high + others * low
-                state, again = _uniform(state)
+                state, again = uniform(state)
                 if drawn < numbers[module] * high:
                     unit = supported[module, int(again * numbers[module])]
                 elif is_full:
@@ -148,7 +132,7 @@ def _select(items, offsets, num_items, context, how, state, codes):  # type: ign
                 else:
                     unit, is_known, state = _other(lists, item, module, heard, is_contextual, num_units, state)
                     if not is_known:
-                        end = _append(lists, item, module, unit, end)
+                        end = append(lists, item, module, unit, end)
                 codes[event, module] = unit
                 if is_contextual:
                     heard[unit >> 3] |= np.uint8(1 << (unit & 7))
@@ -161,7 +145,7 @@ def _support(lists, item, heard, is_contextual, supported, numbers):  # type: ig
     familiar = 0
     for module in range(len(numbers)):
         number = 0
-        for unit in _knowing(lists, item, module):
+        for unit in knowing(lists, item, module):
             supported[module, number] = unit
             number += not is_contextual or _hears(heard, unit)
         numbers[module] = number
@@ -173,9 +157,9 @@ def _support(lists, item, heard, is_contextual, supported, numbers):  # type: ig
 def _other(lists, item, module, heard, is_contextual, num_units, state):  # type: ignore[no-untyped-def]
     """Draw any unit of a module but those of full support, which are few; tell whether it knows the item."""
     while True:
-        state, drawn = _uniform(state)
+        state, drawn = uniform(state)
         unit = module * num_units + int(drawn * num_units)
-        is_known = (_knowing(lists, item, module) == unit).any()
+        is_known = (knowing(lists, item, module) == unit).any()
         if not is_known or (is_contextual and not _hears(heard, unit)):
             return unit, is_known, state
 
@@ -183,40 +167,10 @@ def _other(lists, item, module, heard, is_contextual, num_units, state):  # type
 @njit(cache=True, nogil=True)
 def _other_known(lists, item, module, heard, place):  # type: ignore[no-untyped-def]
     """Return one of the units that know the item but not what came before."""
-    units = _knowing(lists, item, module)
+    units = knowing(lists, item, module)
     return units[np.array([not _hears(heard, unit) for unit in units])][place]
-
-
-@njit(cache=True, nogil=True)
-def _append(lists, item, module, unit, end):  # type: ignore[no-untyped-def]
-    """Put a unit at the end of the list of an item; return where the lists end then."""
-    starts, sizes, units = lists
-    size = sizes[item, module]
-    if size & (size - 1) == 0:  # a power of two, or empty: it is full
-        units[end : end + size] = _knowing(lists, item, module)
-        starts[item, module] = end
-        end += max(1, 2 * size)
-    units[starts[item, module] + size] = unit
-    sizes[item, module] += 1
-    return end
-
-
-@njit(cache=True, nogil=True)
-def _knowing(lists, item, module):  # type: ignore[no-untyped-def]
-    """Return the units of a module that know an item, in the order in which they learnt it."""
-    starts, sizes, units = lists
-    return units[starts[item, module] : starts[item, module] + sizes[item, module]]
 
 
 @njit(cache=True, nogil=True)
 def _hears(heard, unit):  # type: ignore[no-untyped-def]
     return (heard[unit >> 3] >> (unit & 7)) & 1 != 0
-
-
-@njit(cache=True, nogil=True)
-def _uniform(state):  # type: ignore[no-untyped-def]
-    """Return the next state of a splitmix64 generator and its number in [0, 1)."""
-    state += np.uint64(0x9E3779B97F4A7C15)
-    mixed = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state, float((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)) / 2.0**53

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from models.code_selection import Selection
+from models.episode_codes import learn_alike
 from models.episodes import learn_episodes
 from models.generations import Generation
 from models.links import Links
-from models.moments import Moments, Selection, learn_moments
+from models.moments import Moments, learn_moments
 from models.recommender import ModelConfig
 
 LINKS = ("episodes", "known", "before", "following")  # of a bank
@@ -30,9 +32,10 @@ class BankConfig(ModelConfig):
     num_modules, num_units: Q and K. max_fill: of a bank's synapses with the items it holds; a generation that would
     have more gets several banks. generation_days: of which a bank is made, 0: all that is known is one generation.
     events_before: of a subject, with which its piece of a generation begins. max_events: of a piece; longer ones become
-    several. height, midpoint, slope: of the selection of codes. is_contextual: whether the item before takes part in
-    it. persistence: moments that a code stays on. link_rate: how often a moment is linked with one that follows,
-    divided by the distance; 1 or more: always.
+    several. height, midpoint, slope: of the selection of codes. episodes_height: the height for those of episodes, 0
+    draws them at random. is_contextual: whether the item before takes part in the selection of those of moments.
+    persistence: moments that a code stays on. link_rate: how often a moment is linked with one that follows, divided by
+    the distance; 1 or more: always.
     """
 
     num_modules: int = Field(default=8, ge=1, le=1024)
@@ -44,6 +47,7 @@ class BankConfig(ModelConfig):
     height: NonNegativeFloat = 100
     midpoint: float = 0.7
     slope: PositiveFloat = 0.08
+    episodes_height: NonNegativeFloat = 0
     is_contextual: bool = True
     persistence: PositiveInt = 8
     link_rate: float = Field(default=2, gt=0)
@@ -97,8 +101,12 @@ def learn_bank(generation: Generation, digest: str, num_items: int, config: Bank
     """Store the pieces of a generation, each once."""
     generator = np.random.default_rng([seed, generation.day, generation.part])
     pieces = generation.pieces
-    episodes = learn_episodes(pieces, num_items, config.num_modules, config.num_units, generator)
     how = config.selection()
+    if config.episodes_height > 0:
+        alike = how._replace(height=config.episodes_height)
+        episodes = learn_alike(pieces, num_items, alike, generator)
+    else:
+        episodes = learn_episodes(pieces, num_items, config.num_modules, config.num_units, generator)
     moments = learn_moments(pieces, num_items, how, config.persistence, config.link_rate, generator)
     return Bank(generation.day, digest, episodes, moments)
 

@@ -4,8 +4,9 @@ import numpy as np
 
 from models.attributes import AttributeMemory, link_attributes, plan_attributes
 from models.catalogue import Catalogue
+from models.code_selection import Selection
 from models.field_plan import FIRST_SEEN
-from models.moments import Selection, learn_moments
+from models.moments import learn_moments
 from models.moments_recall import MomentMemory, Reading
 from models.sequences import Sequences
 from tests.models.small_catalogue import values

@@ -3,8 +3,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from models.code_selection import Selection
 from models.links import Links
-from models.moments import FAN_OUT, Moments, Selection, learn_moments
+from models.moments import FAN_OUT, Moments, learn_moments
 from models.sequences import PADDING, Sequences
 
 Make = Callable[..., Sequences]

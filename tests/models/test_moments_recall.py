@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from models.code_selection import Selection
 from models.links import Links
-from models.moments import Moments, Selection, learn_moments
+from models.moments import Moments, learn_moments
 from models.moments_recall import NOISE, UNSURE, MomentMemory, Reading
 from models.sequences import PADDING, Sequences
 
