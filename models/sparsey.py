@@ -12,6 +12,7 @@ gets several. What was changed from the papers is said where it is done.
 Shapes: B histories.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -38,6 +39,8 @@ from models.validation import CUTOFF, evenly_spaced, mean_ndcg
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)  # of moments, of which one is chosen
 MAX_VALIDATION_CASES = 2000
 CONFIGURATION, FIELDS, COUNTS, WEIGHT = "configuration", "fields", "counts", "weight"  # what lies beside the banks
+
+_log = logging.getLogger("nightly.sparsey")
 
 
 class SparseyConfig(BankConfig):
@@ -113,6 +116,7 @@ class Sparsey(RowRecommender[SparseyConfig]):
                 digest = part.digest(seed, config.stored_with())
                 bank = kept.get(digest) or learn_bank(part, digest, self.num_items, config, seed)
                 self._banks.append(bank.widened(self.num_items))
+        _tell([bank for bank in self._banks if bank.digest not in kept], len(self._banks))
         self._open()
 
     def _open(self) -> None:
@@ -196,3 +200,14 @@ class Sparsey(RowRecommender[SparseyConfig]):
                 "things; store the days anew"
             )
         return read_banks(state, self.config)
+
+
+def _tell(learnt: list[Bank], num_banks: int) -> None:
+    """Say how familiar what was learnt was, and how full its banks are: a full bank tells little."""
+    if learnt:
+        familiarity = np.mean([bank.moments.familiarity for bank in learnt])
+        fill = max(links.fill for bank in learnt for links in bank.links().values())
+        _log.info(
+            "sparsey: %d of %d banks learnt, their moments familiar to %.2f, the fullest links to %.2f %%",
+            len(learnt), num_banks, familiarity, 100 * fill,
+        )  # fmt: skip

@@ -82,6 +82,17 @@ def test_a_night_goes_on_from_a_checkpoint(shop: "Shop", learnt_days: list[int],
     assert_same(after, fitted(shop, first_days(shop, 11)))
 
 
+def test_it_says_how_many_banks_were_learnt(shop: "Shop", caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "nightly.sparsey")
+    start = fitted(shop, first_days(shop, 3)).state()
+    fitted(shop, first_days(shop, 4), start)
+    fitted(shop, first_days(shop, 4), fitted(shop, first_days(shop, 4)).state())
+    told = [message.partition(" learnt")[0] for message in caplog.messages]
+    assert told == ["sparsey: 3 of 3 banks", "sparsey: 1 of 4 banks", "sparsey: 4 of 4 banks"]
+    familiarity = float(caplog.messages[0].partition("familiar to ")[2].partition(",")[0])
+    assert 0 < familiarity < 1
+
+
 def test_who_is_forgotten_costs_the_banks_in_which_they_were(shop: "Shop", learnt_days: list[int]) -> None:
     """One user was there on days 3 to 5 alone, and is the only one who ever touched the last item."""
     times = np.concatenate([shop.train.times, np.array([3, 4, 5]) * 86_400 + 1])
