@@ -22,8 +22,8 @@ from models.moments import Moments
 from models.read_out import Fills, Heap, add_links, crosstalk, fills_of, read_in_blocks, take_best
 from models.sequences import PADDING, Sequences
 
-UNSURE = 0.4  # of a full code's voice, that is added to the sum by which a moment's scores are divided
-NOISE = 0.02  # likewise, of variance beside that of the crosstalk
+UNSURE = 0.4  # of what all modules that speak say, that is added to the sum by which a moment's scores are divided
+NOISE = 0.02  # of variance, for each module that speaks, beside that of the crosstalk
 
 
 class Reading(NamedTuple):
@@ -136,17 +136,16 @@ def _ask(item, previous, links, memory, scores, found):  # type: ignore[no-untyp
         some = heard[np.searchsorted(heard, units[first]) :]
         num_found = _speak(units[first:stop], some, loudness, following, scores, found, num_found)
         first = stop
-    voice, total = num_modules * weights.max(), 0.0
+    variances, total = sums * weights, 0.0
     for number in range(num_found):
         column = found[number]
         if how.is_corrected:
-            chance = crosstalk(fills, sums, column)
-            scores[column] -= chance
-            if scores[column] < np.sqrt(chance + NOISE * voice):
+            scores[column] -= crosstalk(fills, sums, column)
+            if scores[column] < np.sqrt(crosstalk(fills, variances, column) + NOISE * variances.sum()):
                 scores[column] = 0
         total += scores[column]
     for number in range(num_found):
-        scores[found[number]] /= total + UNSURE * voice
+        scores[found[number]] /= total + UNSURE * sums.sum()
     return num_found
 
 

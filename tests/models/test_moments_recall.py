@@ -36,7 +36,7 @@ def dense(bank: Moments) -> tuple[NDArray[np.float64], ...]:
 
 def of_moment(item: int, previous: int, banks: list[Moments], how: Reading) -> NDArray[np.float64]:
     """The formula, module by module."""
-    scores, chance = np.zeros(NUM_ITEMS), np.zeros(NUM_ITEMS)
+    scores, chance, variance, voice = np.zeros(NUM_ITEMS), np.zeros(NUM_ITEMS), np.zeros(NUM_ITEMS), 0.0
     for bank, weight in zip(banks, WEIGHTS, strict=True):
         known, before, following = dense(bank)
         for first in range(0, SIZE, NUM_UNITS):
@@ -48,10 +48,12 @@ def of_moment(item: int, previous: int, banks: list[Moments], how: Reading) -> N
             voices = weight * voices / voices.sum()
             scores += voices @ following[own]
             chance += weight * following.mean(axis=0)
+            variance += weight**2 * (following.mean(axis=0) + NOISE)
+            voice += weight
     if how.is_corrected:
         scores = np.where(scores > 0, scores - chance, 0)
-        scores = np.where(scores < np.sqrt(chance + NOISE * NUM_MODULES), 0, scores)
-    return scores / (scores.sum() + UNSURE * NUM_MODULES)
+        scores = np.where(scores < np.sqrt(variance), 0, scores)
+    return scores / max(scores.sum() + UNSURE * voice, 1e-9)
 
 
 def of_history(history: list[int], banks: list[Moments], how: Reading) -> NDArray[np.float64]:
@@ -93,6 +95,13 @@ def test_the_item_before_decides_what_comes_next(sequences: Make) -> None:
     assert found.argmax(axis=1)[:2].tolist() == [5, 6]
     assert found[0, 5] > 2 * found[0, 6] > 0
     assert found[2, 5] == pytest.approx(found[2, 6])  # binary links do not count how often
+
+
+def test_only_the_ratio_of_the_weights_of_banks_counts(sequences: Make, banks: list[Moments]) -> None:
+    """A last day with a single event must not silence all others."""
+    histories = random_sequences(sequences, 9, 100)
+    one, other = (MomentMemory.of(banks, NUM_MODULES, WEIGHTS * by).found(histories, ASK, 9) for by in (1, 2**-10))
+    np.testing.assert_allclose(one.toarray(), other.toarray(), atol=1e-6)
 
 
 def test_what_nobody_met_finds_nothing(sequences: Make, banks: list[Moments]) -> None:
