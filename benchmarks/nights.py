@@ -3,8 +3,8 @@
     python -m benchmarks.nights --data DATA
 
 Each night a model knows what happened up to midnight, UTC, and is asked an even selection of the clicks of the sessions
-that begin the day after. Sparsey goes on from the night before. Its half-life and the weight of its moments are chosen
-on the first nights, and what is told of the others was not looked at for that. At the end one session is forgotten.
+that begin the day after. Sparsey goes on from the night before; its half-life and the weight of its moments are those
+that were best on the nights before, never on the one that is told. At the end one session is forgotten.
 """
 
 import argparse
@@ -31,12 +31,13 @@ from models.sparsey import Sparsey
 
 TASK: Final = "globo_news"
 NUM_DAYS: Final = 10  # the file has a few events of later days
-SELECTION_NIGHTS: Final = 3
-HALF_LIVES: Final = (0.25, 0.5, 1.0, 2.0, 14.0)
-WEIGHTS: Final = (0.1, 0.2, 0.4, 0.6)
+FIRST_TOLD: Final = 3  # the nights before are for choosing alone
+HALF_LIVES: Final = (0.5, 1.0, 2.0, 14.0)
+WEIGHTS: Final = (0.1, 0.2, 0.4)
 FLOORS: Final = ("popular", "markov", "session_knn", "blend")
 CUTOFF: Final = 20
 State = Mapping[str, NDArray[Any]]
+Choice = tuple[float, float]  # half-life in days, weight of the moments
 
 
 @dataclass(frozen=True)
@@ -49,21 +50,24 @@ class Night:
 
 
 def main() -> None:
-    """Choose on the first nights, tell of the others, forget a session."""
+    """Tell of every night with what was best before it, then forget a session."""
     arguments = _arguments()
     print(f"`{command('benchmarks.nights')}`: {machine(PACKAGES)}\n")
     log = read_log(arguments.data / TASK, SOURCES[TASK])
     nights, catalogue = list(read_nights(log.sequences, arguments.cases)), log.items.catalogue
-    chosen, state = _choose(nights[:SELECTION_NIGHTS], catalogue)
     names = ["sparsey, a bank a day", "sparsey, one bank", *FLOORS]
-    print(f"| night | events | G | s to go on | s anew | {' | '.join(names)} |\n|{'---|' * (5 + len(names))}")
+    head = "| night | events | G | half-life, weight | s to go on | s anew "
+    print(f"{head}| {' | '.join(names)} |\n|{'---|' * (6 + len(names))}")
+    recalls: dict[Choice, list[float]] = {choice: [] for choice in product(HALF_LIVES, WEIGHTS)}
+    state: State = {}
     rows = []
-    for night in nights[SELECTION_NIGHTS:]:
-        scores, state = _tell(night, catalogue, chosen, state)
-        rows.append(scores)
+    for number, night in enumerate(nights):
+        if number >= FIRST_TOLD:
+            rows.append(_tell(night, catalogue, best(recalls), state))
+        state = _try(night, catalogue, recalls, state)
     means = [f"{recall:.4f} / {mrr:.4f}" for recall, mrr in np.mean(rows, axis=0)]
-    print(f"| all | | | | | {' | '.join(means)} |\n")
-    _forget(nights[-1].known, catalogue, chosen, state)
+    print(f"| all | | | | | | {' | '.join(means)} |\n")
+    _forget(nights[-1].known, catalogue, best(recalls), state)
 
 
 def _arguments() -> argparse.Namespace:
@@ -83,36 +87,28 @@ def read_nights(sessions: Sequences, num_cases: int) -> Iterator[Night]:
         yield Night(day, known.take(np.flatnonzero(known.lengths)), Validation(*asked))
 
 
-def _choose(nights: list[Night], catalogue: Catalogue) -> tuple[dict[str, Any], State]:
-    """Return the half-life and weight with the best mean recall, and the state after the last of the nights."""
-    recalls: dict[tuple[float, float], list[float]] = {pair: [] for pair in product(HALF_LIVES, WEIGHTS)}
-    state: State | None = None
-    for night in nights:
-        for half_life, weight in recalls:
-            model = _sparsey(catalogue, _settings(half_life, weight), night.known, state)
-            state = model.state()
-            recalls[half_life, weight].append(_score(model, night.asked)[0])
-    means = {pair: float(np.mean(found)) for pair, found in recalls.items()}
-    print(f"recall@{CUTOFF} of the first {len(nights)} nights, on which half-life and weight are chosen:\n")
-    print(
-        f"| half-life, days | {' | '.join(f'moments {weight}' for weight in WEIGHTS)} |\n|{'---|' * (1 + len(WEIGHTS))}"
-    )
-    for half_life in HALF_LIVES:
-        print(f"| {half_life} | {' | '.join(f'{means[half_life, weight]:.4f}' for weight in WEIGHTS)} |")
-    best = max(means, key=lambda pair: means[pair])
-    print(f"\nchosen: half_life_days = {best[0]}, moments_weight = {best[1]}\n")
-    assert state is not None, "there is a night to choose on"
-    return _settings(*best), state
+def best(recalls: Mapping[Choice, list[float]]) -> Choice:
+    """Return the choice of the highest mean recall, of equal ones the first."""
+    return max(recalls, key=lambda choice: float(np.mean(recalls[choice])))
 
 
-def _settings(half_life: float, weight: float) -> dict[str, Any]:
+def _try(night: Night, catalogue: Catalogue, recalls: dict[Choice, list[float]], state: State) -> State:
+    """Add the recall of every choice; return the state after the night, which is the same for all."""
+    for choice, found in recalls.items():
+        model = _sparsey(catalogue, _settings(choice), night.known, state)
+        state = model.state()
+        found.append(_score(model, night.asked)[0])
+    return state
+
+
+def _settings(choice: Choice) -> dict[str, Any]:
+    half_life, weight = choice
     return {"generation_days": 1, "half_life_days": half_life, "moments_weight": weight, "choose_weight": False}
 
 
-def _tell(
-    night: Night, catalogue: Catalogue, chosen: Mapping[str, Any], state: State
-) -> tuple[list[tuple[float, float]], State]:
-    """Print a night's row; return recall and MRR of every model, and Sparsey's state."""
+def _tell(night: Night, catalogue: Catalogue, choice: Choice, state: State) -> list[tuple[float, float]]:
+    """Print a night's row; return recall and MRR of every model."""
+    chosen = _settings(choice)
     started = time.perf_counter()
     model = _sparsey(catalogue, chosen, night.known, state)
     seconds = time.perf_counter() - started
@@ -125,9 +121,14 @@ def _tell(
     last = night.known.times // SECONDS_PER_DAY == night.day
     familiarity = model.familiarity(night.asked.histories.take(np.flatnonzero(night.asked.histories.lengths > 1)))
     cells = [str(np.datetime64(night.day, "D")), f"{last.sum():,}", f"{familiarity.mean():.3f}"]
-    cells += [f"{seconds:.1f}", f"{seconds_anew:.1f}", *(f"{recall:.4f} / {mrr:.4f}" for recall, mrr in scores)]
+    cells += [
+        f"{choice[0]:g}, {choice[1]:g}",
+        f"{seconds:.1f}",
+        f"{seconds_anew:.1f}",
+        *(f"{recall:.4f} / {mrr:.4f}" for recall, mrr in scores),
+    ]
     print(f"| {' | '.join(cells)} |", flush=True)
-    return scores, model.state()
+    return scores
 
 
 def _sparsey(catalogue: Catalogue, changes: Mapping[str, Any], known: Sequences, start: State | None = None) -> Sparsey:
@@ -151,15 +152,15 @@ def _score(model: Recommender, asked: Validation) -> tuple[float, float]:
     return float(values[f"recall@{CUTOFF}"].mean()), float(values[f"mrr@{CUTOFF}"].mean())
 
 
-def _forget(known: Sequences, catalogue: Catalogue, chosen: Mapping[str, Any], state: State) -> None:
+def _forget(known: Sequences, catalogue: Catalogue, choice: Choice, state: State) -> None:
     """Forget the longest session of all, and say which banks were learnt again and whether no trace is left."""
     longest = int(np.argmax(known.lengths))
     without = known.take(np.delete(np.arange(len(known)), longest))
     started = time.perf_counter()
-    model = _sparsey(catalogue, chosen, without, state)
+    model = _sparsey(catalogue, _settings(choice), without, state)
     seconds = time.perf_counter() - started
     relearnt = len(digests(model.state()) - digests(state))
-    is_clean = same(model.state(), _sparsey(catalogue, chosen, without).state())
+    is_clean = same(model.state(), _sparsey(catalogue, _settings(choice), without).state())
     days = len(np.unique(known.take(np.array([longest])).times // SECONDS_PER_DAY))
     print(
         f"A session of {known.lengths[longest]} clicks on {days} day(s) is forgotten: {relearnt} of "

@@ -1,6 +1,6 @@
 import numpy as np
 
-from benchmarks.nights import State, digests, read_nights, same
+from benchmarks.nights import State, best, digests, read_nights, same
 from models.sequences import Sequences
 
 DAY = 86_400
@@ -24,3 +24,7 @@ def test_states_are_the_same_where_every_array_is() -> None:
     assert not same(one, dict(one) | {"counts": np.arange(1, 4)})
     assert not same(one, {"counts": np.arange(3)})
     assert digests(one) == {"0102"}
+
+
+def test_the_best_choice_is_that_of_the_highest_mean() -> None:
+    assert best({(1.0, 0.1): [0.2, 0.2], (2.0, 0.1): [0.1, 0.4], (2.0, 0.2): [0.3, 0.2]}) == (2.0, 0.1)
