@@ -17,7 +17,7 @@ from assets.stages import Stage
 from pipelines.contracts import CONTRACTS
 from pipelines.engine import scan_parts
 from pipelines.errors import InputError
-from pipelines.expectations import COMPANIONS, Expectation
+from pipelines.expectations import COMPANIONS, MOST_EARLIER_NIGHTS, Expectation
 from pipelines.night import Night
 from pipelines.scoring import subjects_sql
 from pipelines.settings import Settings
@@ -110,6 +110,8 @@ def _companion(night: Night, name: str, writes: Sequence[Write]) -> str:
         return _staged(night, table, writes)
     if kind == "previous":
         return scan_parts(night.store, table, night.previous(table))
+    if kind == "earlier":
+        return scan_parts(night.store, table, night.earlier(table, MOST_EARLIER_NIGHTS))
     if kind == "other":
         return scan_parts(night.store, table, night.others(table))
     if kind == "former":

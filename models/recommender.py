@@ -181,6 +181,14 @@ class Recommender(ABC, Generic[ConfigT]):
         """Say why each of the items int32[B, K] that `topk` listed stands in its list: places in a list of reasons."""
         return np.zeros(items.shape, np.int32), (self.reason,)
 
+    def familiarity(self, histories: Sequences) -> NDArray[np.float32] | None:
+        """Return how familiar each history is, float32[B] from 0 to 1; None of a model that does not tell.
+
+        1 is a history whose items the model has met together. Raises ValueError for a number outside the vocabulary.
+        """
+        self._check_numbers(histories)
+        return None
+
     def tie_order(self) -> NDArray[np.int32]:
         """Return all item numbers, int32[num_items], those first that go first among equal scores."""
         return np.arange(self.num_items, dtype=np.int32)

@@ -5,6 +5,10 @@ asks for the second. A user without history is a case too, and gets the fallback
 sliced by the training events of the target, of several the rarest, by its first category, for the categories of most
 cases, and by the events of the history (see ``models.slices``). A metric that cannot be measured on a slice has no row
 there.
+
+A model that tells how familiar behaviour is tells it of the night itself: of what each subject did on N, where that
+concerns at least two items, for one item alone says nothing about what goes together. An item that is new on N is known
+to no model, and so makes what it is in less familiar.
 """
 
 from collections.abc import Iterator
@@ -38,6 +42,7 @@ CUTOFFS: Final = (5, 10, 20)
 USERS: Final = "users"
 SESSIONS: Final = "anonymous_sessions"
 MOST_CATEGORIES: Final = 10
+FAMILIARITY: Final = "familiarity"
 
 
 @dataclass(frozen=True)
@@ -54,10 +59,19 @@ class Cases:
 
 
 @dataclass(frozen=True)
+class Behaviour:
+    """What C subjects did on night N, each with at least two different items, and its slices by name: bool[C]."""
+
+    sequences: Sequences
+    slices: dict[str, NDArray[np.bool_]]
+
+
+@dataclass(frozen=True)
 class Exam:
     """What every model of a night is asked, with what it is judged by; ``counts`` int64[num_items] are train events."""
 
     cases: tuple[Cases, ...]
+    behaviour: Behaviour
     fallback: Recommender
     counts: NDArray[np.int64]
     vocabulary: Vocabulary
@@ -89,7 +103,7 @@ def _set_exam(data: TrainingData, vocabulary: Vocabulary) -> Exam:
     counts = np.bincount(train.items, minlength=vocabulary.num_items).astype(np.int64)
     kinds = {USERS: user_cases(data), SESSIONS: session_cases(data)}
     cases = tuple(_sliced(name, some, counts, vocabulary) for name, some in kinds.items() if len(some))
-    return Exam(cases, fit_fallback(train, vocabulary.num_items), counts, vocabulary)
+    return Exam(cases, night_behaviour(data), fit_fallback(train, vocabulary.num_items), counts, vocabulary)
 
 
 def _sliced(kind: str, cases: Cases, counts: NDArray[np.int64], vocabulary: Vocabulary) -> Cases:
@@ -101,10 +115,13 @@ def _sliced(kind: str, cases: Cases, counts: NDArray[np.int64], vocabulary: Voca
 
 def _examine(night: Night, model: Recommender, exam: Exam) -> Iterator[dict[str, Any]]:
     allowed, exclude_seen = exam.vocabulary.is_listed, night.settings.recommendations.exclude_seen
+    seed = night.settings.training.seed
+    rows = [*_familiarity_rows(model, exam.behaviour, seed)]
     for cases in exam.cases:
         lists = rank(model, exam.fallback, cases.histories, max(CUTOFFS), allowed, exclude_seen=exclude_seen)
-        for row in _rows(lists.items, cases, exam, night.settings.training.seed):
-            yield {"as_of_date": night.day, "model": model.name, "protocol": PROTOCOL, **row}
+        rows += _rows(lists.items, cases, exam, seed)
+    for row in rows:
+        yield {"as_of_date": night.day, "model": model.name, "protocol": PROTOCOL, **row}
 
 
 def user_cases(data: TrainingData) -> Cases:
@@ -130,6 +147,14 @@ def session_cases(data: TrainingData) -> Cases:
     return Cases(first.take(asked), targets.take(asked), {SESSIONS: np.ones(len(asked), bool)})
 
 
+def night_behaviour(data: TrainingData) -> Behaviour:
+    """What users and anonymous sessions did on night N, without those who met one item alone."""
+    chosen = np.flatnonzero(distinct(data.test).lengths >= 2)
+    is_user, known = data.is_user[chosen], (data.train_lengths + data.validation_lengths)[chosen] > 0
+    slices = {USERS: is_user, "known_users": is_user & known, "new_users": is_user & ~known, SESSIONS: ~is_user}
+    return Behaviour(data.test.take(chosen), slices)
+
+
 def _without(sequences: Sequences, others: Sequences) -> Sequences:
     """Drop the items of a sequence that stand in its counterpart."""
     width = np.int64(max(sequences.items.max(initial=0), others.items.max(initial=0))) + 1
@@ -145,11 +170,19 @@ def _rows(items: NDArray[np.int32], cases: Cases, exam: Exam, seed: int) -> Iter
         if not num_cases:
             continue
         for metric, per_case in values.items():
-            low, high = bootstrap_interval(per_case[mask], seed=seed)
-            yield _row(name, metric, float(per_case[mask].mean()), num_cases, low, high)
+            yield _mean_row(name, metric, per_case[mask], seed)
         for metric, value in _list_metrics(items[mask], cases.histories.take(np.flatnonzero(mask)), exam).items():
             if np.isfinite(value):
                 yield _row(name, metric, value, num_cases)
+
+
+def _familiarity_rows(model: Recommender, behaviour: Behaviour, seed: int) -> Iterator[dict[str, Any]]:
+    familiarity = model.familiarity(behaviour.sequences)
+    if familiarity is None:
+        return
+    for name, mask in behaviour.slices.items():
+        if mask.any():
+            yield _mean_row(name, FAMILIARITY, familiarity[mask].astype(np.float64), seed)
 
 
 def _list_metrics(items: NDArray[np.int32], histories: Sequences, exam: Exam) -> dict[str, float]:
@@ -161,6 +194,11 @@ def _list_metrics(items: NDArray[np.int32], histories: Sequences, exam: Exam) ->
         values[f"popularity_lift@{k}"] = popularity_lift_at(items, exam.counts, histories, k)
         values[f"diversity@{k}"] = diversity_at(items, exam.vocabulary.categories, k)
     return values
+
+
+def _mean_row(slice_: str, metric: str, per_case: NDArray[np.float64], seed: int) -> dict[str, Any]:
+    low, high = bootstrap_interval(per_case, seed=seed)
+    return _row(slice_, metric, float(per_case.mean()), len(per_case), low, high)
 
 
 def _row(

@@ -56,6 +56,12 @@ class Night:
         before = self.store.parts(table, until=self.first - ONE_DAY)
         return [part for part in before if part.partition == before[-1].partition]
 
+    def earlier(self, table: str, num_nights: int) -> list[Part]:
+        """Parts of the newest nights before this one that have a row in a table."""
+        before = [part for part in self.store.parts(table, until=self.first - ONE_DAY) if part.num_rows]
+        newest = sorted({part.partition for part in before})[-num_nights:]
+        return [part for part in before if part.partition in newest]
+
     def current(self, table: str) -> list[Part]:
         """Parts of the snapshot of this night."""
         return self.store.parts(table, since=self.day, until=self.day)

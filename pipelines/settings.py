@@ -284,7 +284,10 @@ class Recommendations(Section):
 
 
 class Validation(Section):
-    """Limits of the checkpoints; each share is of the rows of one night."""
+    """Limits of the checkpoints; each share is of the rows of one night.
+
+    ``max_familiarity_fall`` is how far a model's familiarity may fall below its mean of the nights before.
+    """
 
     max_quarantine_share: float = Field(default=0.05, ge=0, le=1)
     quarantine_shares: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
@@ -292,6 +295,7 @@ class Validation(Section):
     max_anonymous_share: float = Field(default=0.9, ge=0, le=1)
     max_unpriced_share: float = Field(default=0.5, ge=0, le=1)
     max_delisted_share: float = Field(default=0.5, ge=0, le=1)
+    max_familiarity_fall: float = Field(default=0.1, ge=0, le=1)
 
 
 class Storage(Section):

@@ -14,5 +14,6 @@ where m.as_of_date = (select max(as_of_date) from metrics)
     and m.slice = coalesce(getvariable('slice'), (
         select max(slice) from metrics where slice in ('users', 'anonymous_sessions')
     ))
+    and m.metric <> 'familiarity'  -- its cases are others
 group by m.model
 order by "ndcg@10" desc, m.model;

@@ -12,5 +12,6 @@ select m.slice,
 from metrics as m
 where m.as_of_date = (select max(as_of_date) from metrics)
     and m.model = coalesce(getvariable('model'), (select model from served_model))
+    and m.metric <> 'familiarity'  -- its cases are others
 group by m.slice
 order by m.slice;

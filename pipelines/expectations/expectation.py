@@ -36,7 +36,9 @@ class Sql(str):
     """A piece of SQL that goes into a query as it is, not as a text literal."""
 
 
-def no_rows(name: str, query: str, meaning: str, *, proof: str = "", **values: object) -> Expectation:
+def no_rows(
+    name: str, query: str, meaning: str, *, severity: Severity = "error", proof: str = "", **values: object
+) -> Expectation:
     """Expect that a query finds nothing; what it finds are the rows that a person should see.
 
     ``{batch}`` in the query and in its ``proof`` stands for the table itself and bears no alias; other tables are named
@@ -44,7 +46,7 @@ def no_rows(name: str, query: str, meaning: str, *, proof: str = "", **values: o
     """
     literals = {key: sql_literal(value) for key, value in values.items()}
     sql, proof = (Template(text).substitute(literals).strip() for text in (query, proof))
-    return Expectation(name, "UnexpectedRowsExpectation", {"unexpected_rows_query": sql}, meaning, proof=proof)
+    return Expectation(name, "UnexpectedRowsExpectation", {"unexpected_rows_query": sql}, meaning, severity, proof)
 
 
 def sql_literal(value: object) -> str:

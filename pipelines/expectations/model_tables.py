@@ -5,7 +5,10 @@ from typing import Final
 from pipelines.expectations.expectation import Expectation, no_rows
 from pipelines.settings import Settings
 
-BOUNDED_METRICS: Final = ("recall", "ndcg", "map", "mrr", "hit", "coverage", "gini", "diversity")
+BOUNDED_METRICS: Final = ("recall", "ndcg", "map", "mrr", "hit", "coverage", "gini", "diversity", "familiarity")
+FEWEST_EARLIER_NIGHTS: Final = 3
+MOST_EARLIER_NIGHTS: Final = 14
+FEWEST_CASES: Final = 100
 
 
 def training_sequences(settings: Settings) -> tuple[Expectation, ...]:
@@ -113,7 +116,7 @@ def training_runs(settings: Settings) -> tuple[Expectation, ...]:
 
 
 def metrics(settings: Settings) -> tuple[Expectation, ...]:
-    """Expect possible values within their intervals."""
+    """Expect possible values within their intervals, and warn of behaviour that has changed."""
     return (
         no_rows(
             "value_is_finite",
@@ -155,4 +158,40 @@ def metrics(settings: Settings) -> tuple[Expectation, ...]:
             """,
             "num_cases is at least 0",
         ),
+        _behaviour_is_as_familiar_as_before(settings),
+    )
+
+
+def _behaviour_is_as_familiar_as_before(settings: Settings) -> Expectation:
+    """Warn of behaviour that changed: the lists may still be good, so a person is told and the night goes on."""
+    limit = settings.validation.max_familiarity_fall
+    return no_rows(
+        "behaviour_is_as_familiar_as_before",
+        """
+        with earlier as (
+            select model, protocol, slice, avg(value) as earlier_mean, count(*) as num_nights
+            from earlier_metrics
+            where metric = 'familiarity'
+            group by model, protocol, slice
+        )
+        select
+            model, slice, round(value, 4) as value, round(high, 4) as high, round(earlier_mean, 4) as earlier_mean,
+            num_nights, num_cases, $limit as max_fall
+        from {batch} join earlier using (model, protocol, slice)
+        where
+            metric = 'familiarity'
+            and num_cases >= $fewest_cases
+            and num_nights >= $fewest_nights
+            and high < earlier_mean - $limit
+        order by model, slice
+        """,
+        "what was done this night is as familiar as before: on a slice of "
+        f"{FEWEST_CASES} cases or more, the upper bound (high) of familiarity lies at most "
+        f"validation.max_familiarity_fall, {limit}, below its mean of the {FEWEST_EARLIER_NIGHTS} to "
+        f"{MOST_EARLIER_NIGHTS} nights before. If it fell, items go together that did not: look what changed in the "
+        "shop or in its logs, for the models have not learnt it yet",
+        severity="warning",
+        fewest_cases=FEWEST_CASES,
+        fewest_nights=FEWEST_EARLIER_NIGHTS,
+        limit=limit,
     )

@@ -43,6 +43,7 @@ COMPANIONS: Final[dict[str, tuple[str, ...]]] = {
     "item_frequency": ("items",),
     "metadata_vocabulary": ("other_metadata_vocabulary", "former_metadata_vocabulary"),
     "training_sequences": ("metadata_vocabulary", "other_metadata_vocabulary"),
+    "metrics": ("earlier_metrics",),
     "recommendations": ("expected_subjects", "items"),
     "related_items": ("items",),
 }

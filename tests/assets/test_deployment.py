@@ -72,11 +72,11 @@ def test_the_asset_graph_is_this(definitions: dg.Definitions) -> None:
     }
 
 
-def test_every_check_of_severity_error_blocks_what_comes_after(definitions: dg.Definitions) -> None:
+def test_every_check_but_the_one_that_warns_blocks_what_comes_after(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
     specs = [graph.get_check_spec(key) for key in graph.asset_check_keys]
     assert len(specs) > 50
-    assert all(spec.blocking for spec in specs)
+    assert [spec.name for spec in specs if not spec.blocking] == ["behaviour_is_as_familiar_as_before"]
 
 
 def test_a_schedule_that_is_no_cron_is_refused_when_the_deployment_is_built() -> None:

@@ -84,6 +84,12 @@ def test_requests_that_make_no_sense_are_refused(
         fitted_echo().topk(sequences([item]), k, allowed)
 
 
+def test_a_model_tells_no_familiarity_unless_it_says_so(sequences: Make) -> None:
+    assert fitted_echo().familiarity(sequences([2, 3])) is None
+    with pytest.raises(ValueError, match="item number 13 is outside the 13 items"):
+        fitted_echo().familiarity(sequences([13]))
+
+
 def test_training_parts_that_teach_nothing_are_refused(sequences: Make) -> None:
     model = Echo(EchoConfig(), Catalogue(13))
     with pytest.raises(ValueError, match="no known item among 2 training events"):

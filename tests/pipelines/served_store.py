@@ -65,6 +65,9 @@ TABLES: Final[dict[str, list[Row]]] = {
             (NIGHT, "popular", "users", "ndcg@20", 0.99, 100),
             (NIGHT, "markov", "users", "ndcg@10", 0.33336, 100),
             (NIGHT, "popular", "new_users", "ndcg@10", 0.01, 99),
+            (OLD, "popular", "users", "familiarity", 0.75, 101),
+            (NIGHT, "popular", "users", "familiarity", 0.5, 101),
+            (NIGHT, "popular", "anonymous_sessions", "familiarity", 0.875, 99),
         ]
     ],
     "training_runs": [{"as_of_date": NIGHT, "model": model} for model in ("markov", "popular")],

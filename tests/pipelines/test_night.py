@@ -16,6 +16,7 @@ from pipelines.settings import EventType, Sessions, Settings
 from pipelines.statistics_stages import build_item_frequency, build_metadata_vocabulary, build_training_sequences
 from pipelines.store import Write
 from pipelines.training import train_model
+from tests.pipelines.served_store import row_of
 from tests.pipelines.small_log import (
     KEPT,
     SNAPSHOTS,
@@ -68,6 +69,21 @@ def test_a_night_knows_its_days_and_the_snapshots_of_and_before_it(tmp_path: Pat
     assert night.current("items") == []
     assert [part.partition for part in Night(settings, store, day(2), day(2), "r").current("items")] == ["2026-01-03"]
     assert Night(settings, store, day(0), day(0), "r").previous("items") == []
+
+
+def test_a_night_knows_the_newest_nights_before_it_that_have_rows(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    store = settings.open_store()
+    for number in range(6):
+        night = Night(settings, store, day(number), day(number), f"r{number}")
+        rows = [] if number == 4 else [row_of("metrics", as_of_date=night.day)]
+        parts = [night.write_rows("metrics", some, name) for name, some in (("markov", []), ("popular", rows))]
+        store.publish([replace_days("metrics", parts, [night.day])])
+    earlier = Night(settings, store, day(5), day(5), "r").earlier("metrics", 3)
+    assert [(part.partition, part.slice) for part in earlier] == [
+        (day(number).isoformat(), "popular") for number in (1, 2, 3)
+    ]
+    assert night.earlier("items", 3) == []
 
 
 def test_views_show_snapshots_of_the_night_and_other_tables_up_to_it(tmp_path: Path) -> None:

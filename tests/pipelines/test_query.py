@@ -34,6 +34,16 @@ def test_history_of_user_is_newest_first(views: Path) -> None:
     assert ask(views, "history_of_user", "item_id", user="nobody") == []
 
 
+def test_familiarity_is_shown_night_by_night(views: Path) -> None:
+    columns = ("night", "model", "familiarity", "cases", "verdict")
+    assert ask(views, "familiarity", *columns) == [
+        (NIGHT, "popular", 0.5, 101, "by the interval"), (OLD, "popular", 0.75, 101, "by the interval"),
+    ]  # fmt: skip
+    assert ask(views, "familiarity", *columns, slice="anonymous_sessions") == [
+        (NIGHT, "popular", 0.875, 99, "none: under 100 cases")
+    ]
+
+
 def test_leaderboard_ranks_the_models_of_the_newest_night(views: Path) -> None:
     assert ask(views, "leaderboard", "model", "ndcg@10", "hit@10") == [("markov", 0.3334, None), ("popular", 0.25, 0.5)]
     assert ask(views, "leaderboard", "model", "ndcg@10", slice="new_users") == [("popular", 0.01)]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -19,7 +19,7 @@ Tables = dict[str, Rows]
 Judge = Callable[..., set[str]]
 
 NIGHT = date(2026, 1, 3)
-OF_OTHER_NIGHTS = ("previous_", "other_", "former_")
+OF_OTHER_NIGHTS = ("previous_", "other_", "former_", "earlier_")
 EXPECTED_SUBJECTS = pa.schema([("subject_type", pa.string()), ("subject_id", pa.string())])
 
 
@@ -236,9 +236,11 @@ def _step(model: str, step: int, loss: float | None) -> dict[str, Any]:
     }
 
 
-def _metric(metric: str, value: float, low: float | None = None, high: float | None = None) -> dict[str, Any]:
+def _metric(
+    metric: str, value: float, low: float | None = None, high: float | None = None, days_ago: int = 0
+) -> dict[str, Any]:
     return {
-        "as_of_date": NIGHT,
+        "as_of_date": NIGHT - timedelta(days=days_ago),
         "model": "popular",
         "protocol": "next_night",
         "slice": "users",
@@ -246,7 +248,7 @@ def _metric(metric: str, value: float, low: float | None = None, high: float | N
         "value": value,
         "low": low,
         "high": high,
-        "num_cases": 0,
+        "num_cases": 100,
     }
 
 
@@ -345,7 +347,13 @@ VALID_TABLES: Tables = {
         _sequence("u2", 3, [4, 4], [at(3, 8), at(3, 22, 59)]),
     ],
     "training_runs": [_step("popular", 0, None), _step("sasrec", 10, 2.5)],
-    "metrics": [_metric("ndcg@10", 0.2, 0.1, 0.3), _metric("novelty@10", 11.5), _metric("coverage@10", 1.0)],
+    "metrics": [
+        _metric("ndcg@10", 0.2, 0.1, 0.3),
+        _metric("novelty@10", 11.5),
+        _metric("coverage@10", 1.0),
+        _metric("familiarity", 0.8, 0.75, 0.85),
+    ],
+    "earlier_metrics": [_metric("familiarity", 0.7 + 0.1 * ago, 0.7, 1.0, ago) for ago in (1, 2, 3)],
     "recommendations": [
         _entry(1, "A", subject_type="user", subject_id="u1"),
         _entry(2, "B", subject_type="user", subject_id="u1"),

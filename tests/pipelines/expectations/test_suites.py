@@ -25,7 +25,14 @@ def test_names_are_unique_sentences_with_a_meaning(table: str, settings: Setting
     names = [expectation.name for expectation in expectations]
     assert len(set(names)) == len(names)
     assert all(name.isidentifier() and name == name.lower() and "_" in name for name in names)
-    assert all(expectation.meaning and expectation.severity == "error" for expectation in expectations)
+    assert all(expectation.meaning for expectation in expectations)
+
+
+def test_one_expectation_warns_and_all_others_stop_the_night(settings: Settings) -> None:
+    every = [expectation for contract in CONTRACTS.values() for expectation in suite(contract, settings)]
+    warning = [expectation.name for expectation in every if expectation.severity == "warning"]
+    assert warning == ["behaviour_is_as_familiar_as_before"]
+    assert {expectation.severity for expectation in every} == {"error", "warning"}
 
 
 @pytest.mark.parametrize("table", COMPANIONS)
