@@ -82,13 +82,18 @@ def write_next_day(settings: Settings) -> tuple[Path, Path]:
     return settings.folder / f"logs/events-{day}.jsonl", settings.folder / f"catalogue/catalogue-{day}.jsonl"
 
 
-def run_night(settings: Settings, night: date) -> dg.ExecuteInProcessResult:
-    """Run one night through the job; a failure is returned, not raised."""
+def run_night(settings: Settings, night: date, *assets: str) -> dg.ExecuteInProcessResult:
+    """Run one night, or some assets of it, through the job; a failure is returned, not raised."""
     from assets.deployment import NIGHTLY_JOB, build_definitions
 
     job = build_definitions(settings).resolve_job_def(NIGHTLY_JOB)
     with dg.DagsterInstance.ephemeral() as instance:
-        return job.execute_in_process(partition_key=night.isoformat(), instance=instance, raise_on_error=False)
+        return job.execute_in_process(
+            partition_key=night.isoformat(),
+            instance=instance,
+            raise_on_error=False,
+            asset_selection=[dg.AssetKey(asset) for asset in assets] or None,
+        )
 
 
 def single(night: date) -> Plan:

@@ -85,7 +85,7 @@ def test_odd_rows_break_what_they_break_in_duckdb(table: str, settings: Settings
     assert report.page.is_file()
 
 
-@pytest.mark.parametrize("table", ["interactions", "quarantine", "items", "recommendations"])
+@pytest.mark.parametrize("table", ["interactions", "quarantine", "items", "metrics", "recommendations"])
 def test_tables_without_rows_pass(table: str, settings: Settings, tmp_path: Path) -> None:
     views = {"batch": scan(CONTRACTS[table], [])} | {view: _companion(view) for view in COMPANIONS.get(table, ())}
     expectations = suite(CONTRACTS[table], settings)
