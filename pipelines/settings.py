@@ -284,10 +284,7 @@ class Recommendations(Section):
 
 
 class Validation(Section):
-    """Limits of the checkpoints; each share is of the rows of one night.
-
-    ``max_familiarity_fall`` is how far a model's familiarity may fall below its mean of the nights before.
-    """
+    """Limits of the checkpoints: shares of the rows of one night, and a fall below the mean of the nights before."""
 
     max_quarantine_share: float = Field(default=0.05, ge=0, le=1)
     quarantine_shares: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)

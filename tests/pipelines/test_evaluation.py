@@ -1,5 +1,4 @@
 import shutil
-from collections import defaultdict
 from dataclasses import replace
 from math import log2
 from pathlib import Path
@@ -17,13 +16,13 @@ from pipelines.night import Night
 from pipelines.settings import Settings
 from pipelines.training import CHECKPOINTS, EVALUATION, SERVING
 from pipelines.training_arrays import TrainingData
+from tests.pipelines.small_metrics import WHOLE, measured, trained
 from tests.pipelines.small_sequences import lists_of, make
 from tests.pipelines.small_store import Row, Visit, day, make_night, read, shape, shop_settings, train
 
 EVERY_MODEL = ("popular", "markov", "itemknn", "sasrec")
 RANKED = ("hit", "recall", "ndcg", "map", "mrr")
 OF_LISTS = ("coverage", "gini", "novelty", "popularity_lift")
-WHOLE = {"users", "known_users", "new_users", "anonymous_sessions"}
 Subject = tuple[bool, list[int], list[int], list[int]]  # is it a user, and what it did in train, validation and test
 
 
@@ -109,22 +108,8 @@ CHAIN = (
 SESSION = Visit("?x", 3, "abcd")
 
 
-def measured(night: Night) -> dict[str, dict[str, dict[str, Row]]]:
-    """Rows by model, slice and metric."""
-    found: dict[str, dict[str, dict[str, Row]]] = defaultdict(lambda: defaultdict(dict))
-    (write,) = build_metrics(night)
-    for row in read(night, write):
-        assert row["metric"] not in found[row["model"]][row["slice"]]
-        found[row["model"]][row["slice"]][row["metric"]] = row
-    return found
-
-
 def values(rows: dict[str, Row]) -> dict[str, float]:
     return {name: row["value"] for name, row in rows.items()}
-
-
-def trained(root: Path, visits: tuple[Visit, ...], last: int, *models: str, **options: Any) -> Night:
-    return train(make_night(root, visits, last, shop_settings(*models), **options))
 
 
 @pytest.fixture(scope="module")
@@ -315,47 +300,6 @@ def test_novelty_is_that_of_the_lists_of_its_slice(chain: Night) -> None:
     """Who has no history is shown what is popular, the least novel there is."""
     slices = measured(chain)["markov"]
     assert slices["known_users"]["novelty@5"]["value"] > slices["new_users"]["novelty@5"]["value"]
-
-
-# Together on day 0: a, b and c; d and e. The item z is new on day 3, where carl meets one item alone.
-TOGETHER = (
-    *(Visit(who, 0, items) for who, items in (("ann", "abc"), ("bob", "de"), ("carl", "f"))),
-    *(Visit("carl", number, "f") for number in (1, 2)),
-    *(Visit(who, 3, items) for who, items in (("ann", "abba"), ("bob", "ad"), ("carl", "fff"), ("new", "dez"))),
-    *(Visit(who, 3, items) for who, items in (("?x", "ed"), ("?y", "a"))),
-)
-
-
-@pytest.fixture(scope="module")
-def together(tmp_path_factory: pytest.TempPathFactory) -> Night:
-    return trained(tmp_path_factory.mktemp("together"), TOGETHER, 3, "sparsey", "popular", items="abcdefz", new="z")
-
-
-def test_familiarity_is_the_share_of_the_nights_items_that_were_together_before(together: Night) -> None:
-    rows = {slice_: found["familiarity"] for slice_, found in measured(together)["sparsey"].items() if slice_ in WHOLE}
-    assert {slice_: (row["value"], row["num_cases"]) for slice_, row in rows.items()} == {
-        "users": (pytest.approx((1 + 1 / 2 + 2 / 3) / 3), 3),
-        "known_users": (pytest.approx((1 + 1 / 2) / 2), 2),
-        "new_users": (pytest.approx(2 / 3), 1),
-        "anonymous_sessions": (1.0, 1),
-    }
-    assert (rows["known_users"]["low"], rows["known_users"]["high"]) == (0.5, 1.0)
-    assert all(row["low"] - 1e-9 <= row["value"] <= row["high"] + 1e-9 for row in rows.values())
-
-
-def test_familiarity_is_told_on_whole_slices_by_the_models_that_know_it(together: Night) -> None:
-    told = {
-        (model, slice_)
-        for model, slices in measured(together).items()
-        for slice_, found in slices.items()
-        if "familiarity" in found
-    }
-    assert told == {("sparsey", slice_) for slice_ in WHOLE}
-
-
-def test_a_night_of_single_items_tells_no_familiarity(tmp_path: Path) -> None:
-    visits = (Visit("ann", 0, "ab"), Visit("ann", 1, "a"), Visit("ann", 2, "bb"))
-    assert "familiarity" not in measured(trained(tmp_path, visits, 2, "sparsey"))["sparsey"]["users"]
 
 
 def test_a_slice_without_a_case_has_no_rows(tmp_path: Path) -> None:
