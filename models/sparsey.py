@@ -174,6 +174,7 @@ class Sparsey(RowRecommender[SparseyConfig]):
 
     def familiarity(self, histories: Sequences) -> NDArray[np.float32]:
         """Return G of every history, float32[B], between 0 and 1; see `models.episodes`."""
+        self._check_numbers(histories)
         return self._episodes.familiarity(histories.without_unknown().tail(self.config.max_events))
 
     def state(self) -> dict[str, NDArray[Any]]:
