@@ -183,10 +183,11 @@ def _add(scores, found, num_found, share, totals, reached, num_reached):  # type
     """Move the scores of a moment to the totals; return how many columns have a total then."""
     for number in range(num_found):
         column = found[number]
-        if scores[column] > 0:
+        added = share * scores[column]
+        if added > 0:
             if totals[column] == 0:
                 reached[num_reached] = column
                 num_reached += 1
-            totals[column] += share * scores[column]
+            totals[column] += added
         scores[column] = 0
     return num_reached

@@ -41,6 +41,8 @@ def add_links(links, unit, activity, scores, found, num_found):  # type: ignore[
     for without a branch, which is faster, the one behind the last is written too.
     """
     columns, offsets = links
+    if not activity > 0:  # as of a bank whose weight is too small for a number: what it finds would never have a score
+        return num_found
     for place in range(offsets[unit], offsets[unit + 1]):
         column = columns[place]
         score = scores[column]

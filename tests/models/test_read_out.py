@@ -14,9 +14,9 @@ LINKS = Links.of(np.array([0, 0, 1, 2, 3, 3]), np.array([0, 2, 2, 2, 0, 1]), (4,
 
 
 def test_a_unit_gives_its_activity_to_all_it_is_linked_with() -> None:
-    scores, found = np.zeros(3, np.float32), np.empty(3, np.int32)
+    scores, found = np.zeros(3, np.float32), np.empty(4, np.int32)
     num_found = 0
-    for unit, activity in ((0, 0.5), (1, 2.0)):
+    for unit, activity in ((3, 0.0), (0, 0.5), (1, 2.0), (3, 0.0)):
         num_found = add_links((LINKS.columns, LINKS.offsets), unit, activity, scores, found, num_found)
     assert scores.tolist() == [0.5, 0, 2.5]
     assert found[:num_found].tolist() == [0, 2]

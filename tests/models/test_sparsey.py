@@ -161,6 +161,22 @@ def test_older_generations_count_less(sequences: Make) -> None:
     assert scores[0, 0] < 1.2 * scores[0, 1]
 
 
+def test_what_has_no_weight_any_more_is_not_found(sequences: Make) -> None:
+    """After 365 half-lives the weight of a bank, and after 300 moments that of an event, is no number of 32 bits."""
+    days = np.repeat([0, 365], [400, 2]) * 86_400
+    known = sequences([*range(2, 202), *range(2, 202)], [2, 3], times=days.tolist())
+    config = SparseyConfig(
+        num_units=64, generation_days=1, half_life_days=1, query_events=400, num_moments=400, decay=0.5, max_fill=1
+    )
+    model = Sparsey(config, Catalogue(202))
+    model.fit(known, seed=0)
+    asked = sequences(list(range(2, 202)), [2])
+    items, scores = model.topk(asked, 3, np.ones(202, np.bool_))
+    assert (items[1] == 3).any()
+    assert np.isfinite(scores).all()
+    assert model.found(asked).toarray()[1, 4:].max() == 0
+
+
 def test_a_generation_that_would_fill_its_bank_is_stored_in_several(
     shop: "Shop", caplog: pytest.LogCaptureFixture
 ) -> None:
