@@ -13,7 +13,7 @@ Shapes: B histories.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -38,6 +38,11 @@ from models.validation import CUTOFF, evenly_spaced, mean_ndcg
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)  # of moments, of which one is chosen
 MAX_VALIDATION_CASES = 2000
+REASONS = (
+    "was together with these items in sequences like this one",
+    "came next after the last of these items",
+    "is like what came next after the last of these items",
+)
 CONFIGURATION, FIELDS, COUNTS, WEIGHT = "configuration", "fields", "counts", "weight"  # what lies beside the banks
 
 _log = logging.getLogger("nightly.sparsey")
@@ -167,10 +172,23 @@ class Sparsey(RowRecommender[SparseyConfig]):
         return [*answers, self._attributes.found(recent, reading, config.most_found)] if self._attributes else answers
 
     def _mixed(self, answers: list[csr_array], weight: float) -> csr_array:
+        parts = [part for part in self._weighed(answers, weight) if part.nnz]
+        return csr_array(sum(parts[1:], parts[0])) if parts else answers[0]
+
+    def _weighed(self, answers: list[csr_array], weight: float) -> list[csr_array]:
         rest = 1 - self.config.attributes_weight if len(answers) > 2 else 1
         weights = (rest * (1 - weight), rest * weight, self.config.attributes_weight)
-        parts = [answer * np.float32(part) for part, answer in zip(weights, answers, strict=False) if part]
-        return csr_array(sum(parts[1:], parts[0]))
+        parts = [answer * np.float32(part) for part, answer in zip(weights, answers, strict=False)]
+        for part in parts:
+            part.eliminate_zeros()
+        return parts
+
+    def reasons(self, histories: Sequences, items: NDArray[np.int32]) -> tuple[NDArray[np.int32], Sequence[str]]:
+        """Name the memory that gave each item the most. The time is that of ranking once more."""
+        rows = np.repeat(np.arange(len(items)), items.shape[1])
+        parts = self._weighed(self._answers(histories.without_unknown()), self._weight)
+        given = [np.asarray(part[rows, items.ravel()]).reshape(items.shape) for part in parts]
+        return np.argmax(given, axis=0).astype(np.int32), REASONS
 
     def familiarity(self, histories: Sequences) -> NDArray[np.float32]:
         """Return G of every history, float32[B], between 0 and 1; see `models.episodes`."""

@@ -208,6 +208,28 @@ def test_an_item_that_nobody_touched_is_found_by_its_values_alone(shop: "Shop") 
     assert model.reached(scores).any()
 
 
+def test_the_reason_names_the_memory_that_gave_most(shop: "Shop", sequences: Make) -> None:
+    """Items 2 and 3 are always together, 5 always follows 4 and nobody asks for more than the last item."""
+    pieces = [[2, 3]] * 5 + [[4, 5]] * 5 + [[4, 5, 6]] * 5
+    config = SparseyConfig(num_units=256, choose_weight=False, moments_weight=0.5, attributes_weight=0.1)
+    train = sequences(*pieces)
+    model = fitted(shop, train, config=config)
+    items = np.array([[3, 9], [5, 9]], np.int32)
+    asked = sequences([2], [4])
+    places, texts = model.reasons(asked, items)
+    parts = model._weighed(model._answers(asked), 0.5)
+    for row, column in np.ndindex(places.shape):
+        given = [part.toarray()[row, items[row, column]] for part in parts]
+        assert given[places[row, column]] == max(given)
+    assert texts[places[0, 1]] == "is like what came next after the last of these items"
+    moments = fitted(shop, train, config=config.model_copy(update={"moments_weight": 1.0}))
+    places, texts = moments.reasons(asked, items)
+    assert texts[places[1, 0]] == "came next after the last of these items"
+    episodes = fitted(shop, train, config=config.model_copy(update={"moments_weight": 0.0}))
+    places, texts = episodes.reasons(asked, items)
+    assert texts[places[0, 0]] == "was together with these items in sequences like this one"
+
+
 def test_behaviour_that_changes_is_less_familiar(shop: "Shop", sequences: Make) -> None:
     model = fitted(shop, shop.train, config=SparseyConfig(num_units=4096))
     generator = np.random.default_rng(0)
