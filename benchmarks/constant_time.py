@@ -122,10 +122,10 @@ def _asked(ask: Ask, pieces: Sequences, num_bytes: int) -> Asked:
 
 
 def hits(answer: csr_array, targets: NDArray[np.integer], cutoff: int) -> NDArray[np.bool_]:
-    """Tell whether fewer items than the cutoff have a higher share than the target, which has one."""
+    """Tell whether fewer items than the cutoff have as high a share as the target, which has one."""
     shares = answer.toarray()
     own = shares[np.arange(len(targets)), targets]
-    found: NDArray[np.bool_] = (own > 0) & ((shares > own[:, None]).sum(axis=1) < cutoff)
+    found: NDArray[np.bool_] = (own > 0) & ((shares >= own[:, None]).sum(axis=1) <= cutoff)
     return found
 
 

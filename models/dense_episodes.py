@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from models.links import Links
-from models.read_out import Heap, read_in_blocks, take_best
+from models.read_out import Fills, Heap, read_in_blocks, take_best
 from models.sequences import Sequences
 
 WORD = 64
@@ -39,8 +39,14 @@ class DenseEpisodes:
 
     def __init__(self, num_items: int, num_modules: int, bank_units: int, weights: NDArray[np.float32]) -> None:
         num_units = len(weights) * bank_units
-        self._units = np.zeros((num_items, -(-num_units // WORD)), np.uint64)
-        self._items = np.zeros((num_units, -(-num_items // WORD)), np.uint64)
+        try:
+            self._units = np.zeros((num_items, -(-num_units // WORD)), np.uint64)
+            self._items = np.zeros((num_units, -(-num_items // WORD)), np.uint64)
+        except MemoryError as error:
+            raise MemoryError(
+                f"{len(weights)} dense banks of {bank_units} units need {num_items * num_units / 2**32:.1f} GiB for "
+                f"{num_items} items: take storage = sparse, fewer num_units or a larger generation_days"
+            ) from error
         self._numbers = np.zeros((len(weights), num_items), np.int64)  # of each bank's units, with each item
         self._num_modules, self._bank_units, self._weights = num_modules, bank_units, weights
         self._done, self._lock = np.zeros(len(Operations._fields), np.int64), Lock()
@@ -67,6 +73,12 @@ class DenseEpisodes:
     def fill(self) -> float:
         """The share of all possible links that there are."""
         return float(self._numbers.sum()) / max(1, self._numbers.size * self._bank_units)
+
+    @property
+    def fills(self) -> Fills:
+        """The share of each bank's units that every item is linked with."""
+        by_item = csr_array(self._numbers.T / np.float32(self._bank_units))
+        return Fills(by_item.indices, by_item.data, by_item.indptr.astype(np.int64))
 
     @property
     def operations(self) -> Operations:

@@ -20,26 +20,42 @@ SECONDS_PER_DAY = 86_400
 class Generation:
     """The pieces of some days, by the number of the first day since 1970, UTC; 0 where all days are one generation.
 
+    num_before: int64[P], with how many events of earlier days each piece begins, which are not its own.
     part: its number, where a generation is stored in several.
     """
 
     day: int
     pieces: Sequences
+    num_before: NDArray[np.int64]
     part: int = 0
+
+    def own(self) -> Sequences:
+        """Return the pieces without the events of earlier days."""
+        return self.pieces.cut(self.pieces.offsets[:-1] + self.num_before, self.pieces.lengths - self.num_before)
+
+    def is_own(self) -> NDArray[np.bool_]:
+        """Tell which events of the pieces are not of earlier days, bool[N]."""
+        return self.pieces.positions >= np.repeat(self.num_before, self.pieces.lengths)
+
+    def take(self, indices: NDArray[np.int64], part: int) -> "Generation":
+        """Return some of the pieces as a part."""
+        return Generation(self.day, self.pieces.take(indices), self.num_before[indices], part)
 
     def digest(self, *made_with: object) -> str:
         """Return the sha256 of all that decides what is learnt of it."""
         digest = hashlib.sha256(repr((self.day, self.part, *made_with)).encode())
-        for array in (self.pieces.items, self.pieces.offsets):
+        for array in (self.pieces.items, self.pieces.offsets, self.num_before):
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
 
-def generations(known: Sequences, num_days: int, num_before: int, max_events: int) -> Iterator[Generation]:
+def generations(
+    known: Sequences, num_days: int, num_before: int, days_before: int, max_events: int
+) -> Iterator[Generation]:
     """Cut sequences into the pieces of every `num_days` days, oldest generation first; 0 days: all are one generation.
 
-    A piece begins with up to `num_before` events that came before its days, and has at most max_events of them; what is
-    longer becomes several.
+    A piece begins with up to `num_before` events of up to `days_before` days before its generation, and has at most
+    max_events of its own; what is longer becomes several pieces, each of which begins with events of the one before.
     """
     if not len(known.items):
         return
@@ -49,11 +65,14 @@ def generations(known: Sequences, num_days: int, num_before: int, max_events: in
     starts = np.flatnonzero(first)
     ends = np.append(starts[1:], len(first))
     starts, ends = _no_longer_than(starts, ends, max_events)
-    before = np.minimum(known.positions[starts], num_before) if num_days else np.zeros_like(starts)
+    oldest = (days[starts] - days_before) * SECONDS_PER_DAY if num_days else np.full(len(starts), known.times.min())
+    before = np.zeros_like(starts)
+    for distance in range(1, num_before + 1):
+        before += (known.positions[starts] >= distance) & (known.times[np.maximum(starts - distance, 0)] >= oldest)
     for day in np.unique(days[starts]):
         own = days[starts] == day
         pieces = known.cut(starts[own] - before[own], (ends - starts + before)[own])
-        yield Generation(int(day), pieces)
+        yield Generation(int(day), pieces, before[own])
 
 
 def _no_longer_than(

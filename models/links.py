@@ -3,7 +3,7 @@
 Shapes: R rows, C columns, L links.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack, vstack
 
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int32]
+PACKED = ("rows", "lengths", "columns")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +42,19 @@ class Links:
         """Take the entries of a sparse matrix as links."""
         matrix.sum_duplicates()
         return cls(matrix.indices.astype(np.int32), matrix.indptr.astype(np.int64), matrix.shape[1])
+
+    def packed(self) -> dict[str, NDArray[np.int32]]:
+        """Return the rows that have links, how many, and their columns, by the names of PACKED."""
+        lengths = np.diff(self.offsets)
+        rows = np.flatnonzero(lengths)
+        return {"rows": rows.astype(np.int32), "lengths": lengths[rows].astype(np.int32), "columns": self.columns}
+
+    @classmethod
+    def unpacked(cls, packed: Mapping[str, NDArray[np.int32]], shape: tuple[int, int]) -> Self:
+        """Take what `packed` returned."""
+        lengths = np.zeros(shape[0] + 1, np.int64)
+        lengths[packed["rows"] + 1] = packed["lengths"]
+        return cls(packed["columns"], np.cumsum(lengths), shape[1])
 
     def matrix(self) -> csr_array:
         """Return the links as a sparse matrix, bool[R, C]."""

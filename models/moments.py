@@ -43,6 +43,7 @@ class Moments:
 
 def learn_moments(
     pieces: Sequences,
+    is_own: NDArray[np.bool_],
     num_items: int,
     how: Selection,
     persistence: int,
@@ -51,7 +52,8 @@ def learn_moments(
 ) -> Moments:
     """Draw a code for every event, in the order of the pieces, and set its links.
 
-    link_rate: how often a link to what follows is set, divided by the distance; 1 or more: always. Cost: Q * (units of
+    is_own: bool[N], which events are new here; of the others is only learnt which new ones follow on them. link_rate:
+    how often a link to what follows is set, divided by the distance; 1 or more: always. Cost: Q * (units of
     the item) an event. Memory: up to 20 * Q bytes an event, Q * K / 8 an item, up to CONTEXT_ROWS of them.
     """
     num_units = how.num_modules * how.num_units
@@ -60,13 +62,14 @@ def learn_moments(
     return Moments(
         Links.of(np.repeat(pieces.items, how.num_modules), codes.ravel(), shape),
         Links.of(np.repeat(pieces.items[later - 1], how.num_modules), codes[later].ravel(), shape),
-        _following(pieces, codes, (num_units, num_items), persistence, link_rate, generator),
+        _following(pieces, is_own, codes, (num_units, num_items), persistence, link_rate, generator),
         familiarity,
     )
 
 
 def _following(
     pieces: Sequences,
+    is_own: NDArray[np.bool_],
     codes: NDArray[np.int32],
     shape: tuple[int, int],
     persistence: int,
@@ -77,7 +80,7 @@ def _following(
     rows, num_modules = pieces.rows, codes.shape[1]
     units_of_module = shape[0] // num_modules
     distances = range(1, persistence + 1)
-    followed = [np.flatnonzero(rows[distance:] == rows[:-distance]) for distance in distances]
+    followed = [np.flatnonzero((rows[distance:] == rows[:-distance]) & is_own[distance:]) for distance in distances]
     links = []
     for module in range(num_modules):
         units, items = [], []

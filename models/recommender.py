@@ -129,10 +129,12 @@ class Recommender(ABC, Generic[ConfigT]):
     ) -> FitReport:
         """Learn from `train`, forgetting what was learnt before; the same seed gives the same model.
 
-        A model with epochs stops early on `validation`; the others do not look at it. Unknown items are skipped.
+        A model with epochs stops early on `validation`, others choose a weight on it or do not look. Unknown items are
+        skipped.
         folder: what an interrupted fit needs to go on is kept there, and the same fit called again does so.
         start: the `state` of the same model after an earlier night, with which training begins instead of with random
-        weights; it may know fewer items. A model that is learnt in one pass has no use for it.
+        weights; it may know fewer items. A model that `goes_on` takes over what is still so; others without epochs have
+        no use for it.
         Raises NothingToLearn when the training part holds no known item, or less than the model needs, UnfitCatalogue
         for a catalogue without what it needs, UnfitStart for a `start` of another network, and ValueError for a number
         outside the vocabulary.
@@ -184,9 +186,9 @@ class Recommender(ABC, Generic[ConfigT]):
     def familiarity(self, histories: Sequences) -> NDArray[np.float32] | None:
         """Return how familiar each history is, float32[B] from 0 to 1; None of a model that does not tell.
 
-        1 is a history whose items the model has met together. Raises ValueError for a number outside the vocabulary.
+        1 is a history whose items the model has met together, 0 one as if by chance, NaN one of which it cannot tell.
         """
-        self._check_numbers(histories)
+        self._check_histories(histories)
         return None
 
     def tie_order(self) -> NDArray[np.int32]:
@@ -214,12 +216,15 @@ class Recommender(ABC, Generic[ConfigT]):
         """Do the work of `restore`; the arrays may be read-only."""
 
     def _check_request(self, histories: Sequences, k: int, allowed: NDArray[np.bool_]) -> None:
-        if not self._is_fitted:
-            raise ValueError(f"{self.name} has learnt nothing yet: call fit or restore before topk")
+        self._check_histories(histories)
         if k < 1:
             raise ValueError(f"k is {k}; a list has at least 1 item")
         if allowed.shape != (self.num_items,) or allowed.dtype != np.bool_:
             raise ValueError(f"allowed is {allowed.dtype}{allowed.shape}; {self.name} needs bool({self.num_items},)")
+
+    def _check_histories(self, histories: Sequences) -> None:
+        if not self._is_fitted:
+            raise ValueError(f"{self.name} has learnt nothing yet: call fit or restore before topk")
         self._check_numbers(histories)
 
     def _check_numbers(self, sequences: Sequences) -> None:

@@ -13,6 +13,7 @@ Shapes: B histories.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -23,14 +24,15 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from scipy.sparse import csr_array
 
 from models.attributes import AttributeMemory, link_attributes, plan_attributes
+from models.chance import beyond_chance
 from models.dense_episodes import DenseEpisodes
 from models.episodes import Episodes
 from models.field_plan import Fields, read_fields, write_fields
-from models.generations import generations
+from models.generations import SECONDS_PER_DAY, Generation, generations
 from models.moments_recall import MomentMemory, Reading
 from models.recommender import Capabilities, ModelConfig, UnfitStart, Validation
 from models.row_recommender import RowRecommender, by_popularity
-from models.sequences import Sequences
+from models.sequences import FIRST_ITEM, Sequences
 from models.sparsey_banks import Bank, BankConfig, learn_bank, read_banks, split, write_banks
 from models.stages import BestEpochs, Pass, Run, Stage
 from models.top_rows import top_rows
@@ -38,6 +40,7 @@ from models.validation import CUTOFF, evenly_spaced, mean_ndcg
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)  # of moments, of which one is chosen
 MAX_VALIDATION_CASES = 2000
+DROPPED_AFTER = 10  # half-lives: a generation then counts a thousandth of the newest
 REASONS = (
     "was together with these items in sequences like this one",
     "came next after the last of these items",
@@ -51,16 +54,17 @@ _log = logging.getLogger("nightly.sparsey")
 class SparseyConfig(BankConfig):
     """How a history asks, beside what is stored; see `models.sparsey_banks`.
 
-    half_life_days: after which a generation counts half. query_events: of a history, the newest. num_winners: of a
-    module, the units that speak at most. power: see `models.episodes`. num_moments, decay, back_off: see
-    `models.moments_recall`. is_corrected: whether crosstalk is taken off. most_found: items that each memory answers
-    with. moments_weight, attributes_weight: the episodes have the rest of 1. choose_weight: whether the validation part
-    chooses that of the moments anew. storage: of the episodes when asked; sparse: the links that there are; dense: a
-    bit for every link that could be, which costs less where banks are full (see `models.dense_episodes`).
+    half_life_days: after which a generation counts half; after ten of them it is dropped. query_events: of a history,
+    the newest. num_winners: of a module, the units that speak at most. power: see `models.episodes`. num_moments,
+    decay, back_off: see `models.moments_recall`. is_corrected: whether crosstalk is taken off. most_found: items that
+    each memory answers with. moments_weight, attributes_weight: the episodes have the rest of 1. choose_weight: whether
+    the validation part chooses that of the moments anew. storage: of the episodes when asked; sparse: the links that
+    there are; dense: a bit for every link that could be, which costs less where banks are full (see
+    `models.dense_episodes`).
     """
 
     half_life_days: PositiveFloat = 14
-    query_events: PositiveInt = 20
+    query_events: int = Field(default=20, ge=1, le=100)
     num_winners: PositiveInt = 64
     power: NonNegativeFloat = 2
     num_moments: PositiveInt = 8
@@ -116,13 +120,22 @@ class Sparsey(RowRecommender[SparseyConfig]):
         self._counts = np.bincount(known.items, minlength=self.num_items)
         self._fields = plan_attributes(self.catalogue, self._counts > 0)
         self._weight, self._banks = config.moments_weight, []
-        for generation in generations(known, config.generation_days, config.events_before, config.max_events):
+        for generation in self._generations(known):
             for part in split(generation, config):
                 digest = part.digest(seed, config.stored_with())
                 bank = kept.get(digest) or learn_bank(part, digest, self.num_items, config, seed)
                 self._banks.append(bank.widened(self.num_items))
-        _tell([bank for bank in self._banks if bank.digest not in kept], len(self._banks))
+        _tell([bank for bank in self._banks if bank.digest not in kept], self._banks)
         self._open()
+
+    def _generations(self, known: Sequences) -> Iterator[Generation]:
+        """Cut what is known, without what is too old to count."""
+        config = self.config
+        newest = int(known.times.max()) // SECONDS_PER_DAY
+        cut = (config.generation_days, config.events_before, config.days_before, config.max_events)
+        for generation in generations(known, *cut):
+            if not config.generation_days or newest - generation.day <= DROPPED_AFTER * config.half_life_days:
+                yield generation
 
     def _open(self) -> None:
         """Put the banks side by side, to be read."""
@@ -133,7 +146,7 @@ class Sparsey(RowRecommender[SparseyConfig]):
         self._episodes = episodes.of([bank.episodes for bank in self._banks], config.num_modules, weights)
         moments = MomentMemory.of([bank.moments for bank in self._banks], config.num_modules, weights)
         self._moments, self._attributes = moments, None
-        if self._fields and self._counts.min() == 0:
+        if self._fields and self._counts[FIRST_ITEM:].min() == 0:
             links = link_attributes(self.catalogue, self._fields)
             self._attributes = AttributeMemory(moments, links, self._counts == 0)
 
@@ -191,9 +204,14 @@ class Sparsey(RowRecommender[SparseyConfig]):
         return np.argmax(given, axis=0).astype(np.int32), REASONS
 
     def familiarity(self, histories: Sequences) -> NDArray[np.float32]:
-        """Return G of every history, float32[B], between 0 and 1; see `models.episodes`."""
-        self._check_numbers(histories)
-        return self._episodes.familiarity(histories.without_unknown().tail(self.config.max_events))
+        """Return G of every history beyond what chance gives, float32[B], 0 to 1; see `models.chance`.
+
+        NaN where it cannot be told: of a single item, and where the banks are too full.
+        """
+        self._check_histories(histories)
+        asked = histories.without_unknown().tail(self.config.max_events)
+        familiarity, episodes = self._episodes.familiarity(asked), self._episodes
+        return beyond_chance(familiarity, asked, episodes.fills, self.config.num_units)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the banks, the fields, how often each item was seen, and the weight."""
@@ -221,12 +239,21 @@ class Sparsey(RowRecommender[SparseyConfig]):
         return read_banks(state, self.config)
 
 
-def _tell(learnt: list[Bank], num_banks: int) -> None:
-    """Say how familiar what was learnt was, and how full its banks are: a full bank tells little."""
-    if learnt:
-        familiarity = np.mean([bank.moments.familiarity for bank in learnt])
-        fill = max(links.fill for bank in learnt for links in bank.links().values())
-        _log.info(
-            "sparsey: %d of %d banks learnt, their moments familiar to %.2f, the fullest links to %.2f %%",
-            len(learnt), num_banks, familiarity, 100 * fill,
+def _tell(learnt: list[Bank], banks: list[Bank]) -> None:
+    """Say what was learnt, how much of it was familiar by then, and which days did not fit into one bank."""
+    if not learnt:
+        return
+    _log.info(
+        "sparsey: learnt %d of %d banks; %.0f %% of their moments were familiar by then, %.3g %% of the fullest one's "
+        "possible links are set",
+        len(learnt), len(banks), 100 * np.mean([bank.moments.familiarity for bank in learnt]),
+        100 * max(links.fill for bank in learnt for links in bank.links().values()),
+    )  # fmt: skip
+    numbers = Counter(bank.day for bank in banks)
+    several = {day: numbers[day] for day in sorted({bank.day for bank in learnt}) if numbers[day] > 1}
+    if several:
+        days = ", ".join(f"{np.datetime64(day, 'D')} {number}" for day, number in several.items())
+        _log.warning(
+            "sparsey: more than fits into a bank below max_fill, so that these days have several: %s; with more "
+            "num_units one would do", days if any(several) else f"{several[0]} for all days",
         )  # fmt: skip

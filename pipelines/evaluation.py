@@ -180,9 +180,10 @@ def _familiarity_rows(model: Recommender, behaviour: Behaviour, seed: int) -> It
     familiarity = model.familiarity(behaviour.sequences)
     if familiarity is None:
         return
+    told = np.isfinite(familiarity)
     for name, mask in behaviour.slices.items():
-        if mask.any():
-            yield _mean_row(name, FAMILIARITY, familiarity[mask].astype(np.float64), seed)
+        if (mask & told).any():
+            yield _mean_row(name, FAMILIARITY, familiarity[mask & told].astype(np.float64), seed)
 
 
 def _list_metrics(items: NDArray[np.int32], histories: Sequences, exam: Exam) -> dict[str, float]:

@@ -5,7 +5,8 @@ select m.as_of_date as night, m.model,
     round(m.low, 4) as low,
     round(m.high, 4) as high,
     m.num_cases as cases,
-    if(m.num_cases < 100, 'none: under 100 cases', 'by the interval') as verdict
+    round(avg(m.value) over (partition by m.model order by m.as_of_date rows between 14 preceding and 1 preceding), 4)
+        as mean_before
 from metrics as m
 where m.metric = 'familiarity'
     and m.slice = coalesce(getvariable('slice'), (

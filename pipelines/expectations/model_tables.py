@@ -169,9 +169,11 @@ def _behaviour_is_as_familiar_as_before(settings: Settings) -> Expectation:
         "behaviour_is_as_familiar_as_before",
         """
         with earlier as (
-            select model, protocol, slice, avg(value) as earlier_mean, count(*) as num_nights
+            select
+                model, protocol, slice, count(*) as num_nights,
+                sum(value * num_cases) / sum(num_cases) as earlier_mean
             from earlier_metrics
-            where metric = 'familiarity'
+            where metric = 'familiarity' and num_cases >= $fewest_cases
             group by model, protocol, slice
         )
         select
@@ -188,8 +190,8 @@ def _behaviour_is_as_familiar_as_before(settings: Settings) -> Expectation:
         "what was done this night is as familiar as before: on a slice of "
         f"{FEWEST_CASES} cases or more, the upper bound (high) of familiarity lies at most "
         f"validation.max_familiarity_fall, {limit}, below its mean of the {FEWEST_EARLIER_NIGHTS} to "
-        f"{MOST_EARLIER_NIGHTS} nights before. If it fell, items go together that did not: look what changed in the "
-        "shop or in its logs, for the models have not learnt it yet",
+        f"{MOST_EARLIER_NIGHTS} nights before. If it fell, items went together that did not before, or were new, or "
+        "the model was given other settings: look what changed in the shop or in its logs",
         severity="warning",
         fewest_cases=FEWEST_CASES,
         fewest_nights=FEWEST_EARLIER_NIGHTS,

@@ -31,7 +31,7 @@ def test_an_item_that_nobody_touched_is_found_by_what_followed(sequences: Make) 
     """After 9 comes brand 2 in both colours, after 4 what is of brand 3 and colour 3."""
     pieces = sequences(*[[9, 2], [9, 3], [4, 5]] * 5)
     how = Selection(16, 512, height=1e9, midpoint=0.5, slope=0.02, is_contextual=False)
-    bank = learn_moments(pieces, 10, how, 1, 1, np.random.default_rng(0))
+    bank = learn_moments(pieces, np.ones(len(pieces.items), np.bool_), 10, how, 1, 1, np.random.default_rng(0))
     moments = MomentMemory.of([bank], 16, np.ones(1, np.float32))
     untouched = np.isin(np.arange(10), [6, 7, 8])
     links = link_attributes(SHOP, plan_attributes(SHOP, ~untouched))

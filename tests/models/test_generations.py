@@ -21,8 +21,11 @@ def pieces(found: Generation) -> list[Piece]:
     return [cut.items[start:stop].tolist() for start, stop in zip(cut.offsets, cut.offsets[1:], strict=False)]
 
 
-def cut(sequences: Sequences, num_days: int, num_before: int = 0, max_events: int = 50) -> dict[int, list[Piece]]:
-    return {found.day: pieces(found) for found in generations(sequences, num_days, num_before, max_events)}
+def cut(
+    sequences: Sequences, num_days: int, num_before: int = 0, max_events: int = 50, days_before: int = 7
+) -> dict[int, list[Piece]]:
+    found = generations(sequences, num_days, num_before, days_before, max_events)
+    return {some.day: pieces(some) for some in found}
 
 
 TWO = on_days([(2, 9), (3, 9), (4, 10), (5, 12)], [(6, 10), (6, 10)])
@@ -31,6 +34,8 @@ TWO = on_days([(2, 9), (3, 9), (4, 10), (5, 12)], [(6, 10), (6, 10)])
 def test_each_generation_has_the_events_of_its_days_and_begins_with_those_before() -> None:
     assert cut(TWO, 1) == {9: [[2, 3]], 10: [[4], [6, 6]], 12: [[5]]}
     assert cut(TWO, 1, num_before=2) == {9: [[2, 3]], 10: [[2, 3, 4], [6, 6]], 12: [[3, 4, 5]]}
+    assert cut(TWO, 1, num_before=2, days_before=2) == {9: [[2, 3]], 10: [[2, 3, 4], [6, 6]], 12: [[4, 5]]}
+    assert cut(TWO, 1, num_before=2, days_before=0) == cut(TWO, 1)
     assert cut(TWO, 2) == {8: [[2, 3]], 10: [[4], [6, 6]], 12: [[5]]}
 
 
@@ -44,7 +49,22 @@ def test_a_longer_piece_becomes_several() -> None:
 
 
 def test_no_event_makes_no_generation() -> None:
-    assert list(generations(Sequences.empty(3), 1, 8, 50)) == []
+    assert list(generations(Sequences.empty(3), 1, 8, 7, 50)) == []
+
+
+def test_what_is_its_own_is_told_from_what_was_before() -> None:
+    (*_, last) = generations(TWO, 1, 2, 7, 50)
+    assert pieces(last) == [[3, 4, 5]]
+    assert last.is_own().tolist() == [False, False, True]
+    assert last.own().items.tolist() == [5]
+
+
+def test_a_day_depends_on_no_day_that_is_much_older() -> None:
+    """A window that rolls on takes away the oldest days."""
+    days = on_days(*[[(2 + day % 7, day) for day in range(30)] for _ in range(3)])
+    whole = {some.day: some.digest() for some in generations(days, 1, 8, 3, 50)}
+    later = {some.day: some.digest() for some in generations(days.where(days.times >= 86_400), 1, 8, 3, 50)}
+    assert [day for day, digest in later.items() if digest != whole[day]] == [1, 2, 3]
 
 
 @given(
@@ -60,12 +80,13 @@ def test_every_event_is_in_one_piece(days: list[list[int]], num_days: int, max_e
 
 
 def test_a_digest_tells_what_is_learnt_apart() -> None:
-    one, *_ = generations(TWO, 1, 0, 50)
-    assert one.digest(7) == next(iter(generations(TWO, 1, 0, 50))).digest(7)
+    one, *_ = generations(TWO, 1, 0, 7, 50)
+    assert one.digest(7) == next(iter(generations(TWO, 1, 0, 7, 50))).digest(7)
     others = [
         one.digest(8),
-        Generation(one.day + 1, one.pieces).digest(7),
-        Generation(one.day, one.pieces, 1).digest(7),
-        Generation(one.day, TWO).digest(7),
+        Generation(one.day + 1, one.pieces, one.num_before).digest(7),
+        Generation(one.day, one.pieces, one.num_before, 1).digest(7),
+        Generation(one.day, one.pieces, one.num_before + 1).digest(7),
+        Generation(one.day, TWO, one.num_before).digest(7),
     ]
-    assert len({one.digest(7), *others}) == 5
+    assert len({one.digest(7), *others}) == 6

@@ -13,8 +13,11 @@ SHARP = Selection(num_modules=4, num_units=256, height=1e9, midpoint=0.5, slope=
 BY_ITEM = SHARP._replace(is_contextual=False)
 
 
-def learnt(pieces: Sequences, how: Selection = SHARP, persistence: int = 8, link_rate: float = 8) -> Moments:
-    return learn_moments(pieces, 20, how, persistence, link_rate, np.random.default_rng(0))
+def learnt(
+    pieces: Sequences, how: Selection = SHARP, persistence: int = 8, link_rate: float = 8, num_before: int = 0
+) -> Moments:
+    is_own = pieces.positions >= num_before
+    return learn_moments(pieces, is_own, 20, how, persistence, link_rate, np.random.default_rng(0))
 
 
 def units(links: Links, row: int) -> set[int]:
@@ -50,6 +53,13 @@ def test_a_code_stays_on_for_some_moments(sequences: Make) -> None:
         moments = learnt(pieces, BY_ITEM, persistence)
         assert followers(moments, units(moments.known, 2)) == expected
         assert followers(moments, units(moments.known, 7)) == {8}
+
+
+def test_of_earlier_days_it_is_learnt_what_follows_on_them_and_nothing_else(sequences: Make) -> None:
+    moments = learnt(sequences([2, 3, 4, 5]), BY_ITEM, num_before=2)
+    assert followers(moments, units(moments.known, 2)) == {4, 5}
+    assert followers(moments, units(moments.known, 3)) == {4, 5}
+    assert followers(moments, units(moments.known, 4)) == {5}
 
 
 def test_links_are_set_as_often_as_asked(sequences: Make) -> None:

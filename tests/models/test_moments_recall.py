@@ -23,10 +23,14 @@ def random_sequences(make: Make, seed: int, number: int = 40) -> Sequences:
     return make(*[generator.integers(2, NUM_ITEMS, generator.integers(1, 7)).tolist() for _ in range(number)])
 
 
+def learnt(pieces: Sequences, how: Selection, persistence: int, generator: np.random.Generator) -> Moments:
+    return learn_moments(pieces, np.ones(len(pieces.items), np.bool_), NUM_ITEMS, how, persistence, 1, generator)
+
+
 @pytest.fixture(scope="module")
 def banks(sequences: Make) -> list[Moments]:
     generator = np.random.default_rng(3)
-    return [learn_moments(random_sequences(sequences, s), NUM_ITEMS, HOW, 3, 1, generator) for s in range(2)]
+    return [learnt(random_sequences(sequences, seed), HOW, 3, generator) for seed in range(2)]
 
 
 def dense(bank: Moments) -> tuple[NDArray[np.float64], ...]:
@@ -89,7 +93,7 @@ def test_scores_are_those_of_the_formula(sequences: Make, banks: list[Moments], 
 def test_the_item_before_decides_what_comes_next(sequences: Make) -> None:
     how = Selection(16, 512, height=1e9, midpoint=0.5, slope=0.02, is_contextual=True)
     pieces = sequences(*[[2, 4, 5], [3, 4, 6], [3, 4, 6], [3, 4, 6]] * 9)
-    bank = learn_moments(pieces, NUM_ITEMS, how, 1, 1, np.random.default_rng(0))
+    bank = learnt(pieces, how, 1, np.random.default_rng(0))
     memory = MomentMemory.of([bank], 16, np.ones(1, np.float32))
     found = memory.found(sequences([2, 4], [3, 4], [7, 4]), ASK._replace(num_moments=1), 9).toarray()
     assert found.argmax(axis=1)[:2].tolist() == [5, 6]

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from models.generations import Generation
@@ -11,7 +12,7 @@ CONFIG = BankConfig(num_units=32, num_modules=4)
 
 
 def bank_of(make: Make, day: int = 3, seed: int = 1) -> Bank:
-    generation = Generation(day, make([2, 3, 4], [5, 3]))
+    generation = Generation(day, make([2, 3, 4], [5, 3]), np.array([1, 0]))
     return learn_bank(generation, generation.digest(seed, CONFIG.stored_with()), 7, CONFIG, seed)
 
 
@@ -60,7 +61,19 @@ def test_as_many_banks_are_made_as_keep_the_fill_below_its_limit(
     """3 links of each of 20 pieces, over 10 items and 32 units: .19 on each place, so a fill of 1 - exp(-.19) = .17."""
     pieces = sequences(*[[2 + number % 10, 2 + (number + 1) % 10, 2 + (number + 2) % 10] for number in range(20)])
     config = BankConfig(num_units=32, max_fill=max_fill)
-    parts = list(split(Generation(5, pieces), config))
+    parts = split(Generation(5, pieces, np.zeros(20, np.int64)), config)
     assert [(part.day, part.part) for part in parts] == [(5, number) for number in range(num_parts)]
     assert sorted(item for part in parts for item in part.pieces.items) == sorted(pieces.items)
     assert max(len(part.pieces) for part in parts) == -(-20 // num_parts)
+
+
+def test_no_bank_is_without_a_piece(sequences: Make) -> None:
+    pieces = sequences(*[[2, 3, 4, 5]] * 6)
+    parts = split(Generation(5, pieces, np.zeros(6, np.int64)), BankConfig(num_units=2, max_fill=1e-6))
+    assert [len(part.pieces) for part in parts] == [1] * 6
+
+
+def test_together_is_what_is_of_the_days_themselves(sequences: Make) -> None:
+    bank = bank_of(sequences)
+    assert np.diff(bank.episodes.offsets).tolist() == [0, 0, 0, 8, 4, 4, 0]  # 2 was of an earlier day
+    assert np.diff(bank.moments.known.offsets)[2] == 4

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.stats import binom
 
 from pipelines.night import Night
 from tests.pipelines.small_metrics import WHOLE, measured, trained
@@ -24,15 +26,23 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Night:
     return trained(tmp_path_factory.mktemp("together"), TOGETHER, 3, "sparsey", "popular", items="abcdefz", new="z")
 
 
+def beyond_chance(num_together: int, num_items: int) -> float:
+    """The share of the items together once, where two of the items are known to one unit in 8192 each."""
+    counts = np.arange(1, num_items + 1)
+    chance = (1 - (1 - binom.sf(counts - 1, 2, 1 / 8192)) ** 8192).mean()
+    return float((num_together / num_items - chance) / (1 - chance))
+
+
 def test_familiarity_is_the_share_of_the_nights_items_that_were_together_before(together: Night) -> None:
+    bob, new = beyond_chance(1, 2), beyond_chance(2, 3)
     rows = {slice_: found["familiarity"] for slice_, found in measured(together)["sparsey"].items() if slice_ in WHOLE}
     assert {slice_: (row["value"], row["num_cases"]) for slice_, row in rows.items()} == {
-        "users": (pytest.approx((1 + 1 / 2 + 2 / 3) / 3), 3),
-        "known_users": (pytest.approx((1 + 1 / 2) / 2), 2),
-        "new_users": (pytest.approx(2 / 3), 1),
+        "users": (pytest.approx((1 + bob + new) / 3, abs=1e-5), 3),
+        "known_users": (pytest.approx((1 + bob) / 2, abs=1e-5), 2),
+        "new_users": (pytest.approx(new, abs=1e-5), 1),
         "anonymous_sessions": (1.0, 1),
     }
-    assert (rows["known_users"]["low"], rows["known_users"]["high"]) == (0.5, 1.0)
+    assert (rows["known_users"]["low"], rows["known_users"]["high"]) == (pytest.approx(bob, abs=1e-5), 1.0)
     assert all(row["low"] - 1e-9 <= row["value"] <= row["high"] + 1e-9 for row in rows.values())
 
 

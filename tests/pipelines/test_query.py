@@ -35,13 +35,11 @@ def test_history_of_user_is_newest_first(views: Path) -> None:
 
 
 def test_familiarity_is_shown_night_by_night(views: Path) -> None:
-    columns = ("night", "model", "familiarity", "cases", "verdict")
+    columns = ("night", "model", "familiarity", "cases", "mean_before")
     assert ask(views, "familiarity", *columns) == [
-        (NIGHT, "popular", 0.5, 101, "by the interval"), (OLD, "popular", 0.75, 101, "by the interval"),
+        (NIGHT, "popular", 0.5, 101, 0.75), (OLD, "popular", 0.75, 101, None),
     ]  # fmt: skip
-    assert ask(views, "familiarity", *columns, slice="anonymous_sessions") == [
-        (NIGHT, "popular", 0.875, 99, "none: under 100 cases")
-    ]
+    assert ask(views, "familiarity", *columns, slice="anonymous_sessions") == [(NIGHT, "popular", 0.875, 99, None)]
 
 
 def test_leaderboard_ranks_the_models_of_the_newest_night(views: Path) -> None:
