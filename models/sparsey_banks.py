@@ -21,6 +21,7 @@ from models.moments import Moments, learn_moments
 from models.recommender import ModelConfig
 
 RULES = 1  # one more whenever learning comes to other links, so that older banks are not gone on from
+MOST_PARTS = 32
 LINKS = ("episodes", "known", "before", "following")  # of a bank
 
 
@@ -114,7 +115,10 @@ def learn_bank(generation: Generation, digest: str, num_items: int, config: Bank
 
 
 def split(generation: Generation, config: BankConfig) -> list[Generation]:
-    """Give a generation in as many parts, of at least a piece, as keep the fill of each bank near its limit."""
+    """Give a generation in as many parts, of at least a piece, as keep the fill of each bank near its limit.
+
+    There are MOST_PARTS at most, for each makes every list slower: so few items can fill any bank.
+    """
     own = generation.is_own()
     num_present, places = len(np.unique(generation.pieces.items[own])), generation.pieces.positions[own]
     rates = np.minimum(1, config.link_rate / np.arange(1, config.persistence + 1))
@@ -122,7 +126,7 @@ def split(generation: Generation, config: BankConfig) -> list[Generation]:
     drawn = linked / (num_present * config.num_units)
     if 1 - np.exp(-drawn) <= config.max_fill or len(generation.pieces) == 1:
         return [generation]
-    num_parts = min(int(np.ceil(drawn / -np.log1p(-config.max_fill))), len(generation.pieces))
+    num_parts = min(int(np.ceil(drawn / -np.log1p(-config.max_fill))), len(generation.pieces), MOST_PARTS)
     return [generation.take(np.arange(part, len(generation.pieces), num_parts), part) for part in range(num_parts)]
 
 

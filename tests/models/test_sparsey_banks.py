@@ -5,7 +5,7 @@ import pytest
 
 from models.generations import Generation
 from models.sequences import Sequences
-from models.sparsey_banks import Bank, BankConfig, learn_bank, read_banks, split, write_banks
+from models.sparsey_banks import MOST_PARTS, Bank, BankConfig, learn_bank, read_banks, split, write_banks
 
 Make = Callable[..., Sequences]
 CONFIG = BankConfig(num_units=32, num_modules=4)
@@ -71,6 +71,10 @@ def test_no_bank_is_without_a_piece(sequences: Make) -> None:
     pieces = sequences(*[[2, 3, 4, 5]] * 6)
     parts = split(Generation(5, pieces, np.zeros(6, np.int64)), BankConfig(num_units=2, max_fill=1e-6))
     assert [len(part.pieces) for part in parts] == [1] * 6
+    many = sequences(*[[2, 3, 4, 5]] * 100)
+    assert (
+        len(split(Generation(5, many, np.zeros(100, np.int64)), BankConfig(num_units=2, max_fill=1e-6))) == MOST_PARTS
+    )
 
 
 def test_together_is_what_is_of_the_days_themselves(sequences: Make) -> None:
