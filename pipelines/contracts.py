@@ -321,7 +321,8 @@ METRICS = Contract(
             TEXT,
             "recall@k, ndcg@k, map@k, mrr@k, hit@k; of the lists alone coverage@k, gini@k (0 even, 1 one item), "
             "novelty@k (bits), popularity_lift@k (share above the histories), diversity@k (pairs of two categories); "
-            "of what was done that night, on the first four slices alone, familiarity (1: it all was together before, 0: as if by chance)",
+            "of what was done that night, on the first four slices alone, familiarity (1: it all was together before, "
+            "0: as if by chance)",
         ),
         Column("value", pa.float64(), "mean over the cases; of the lists alone, over the lists"),
         Column("low", pa.float64(), "lower end of the 95 % bootstrap interval", nullable=True),
