@@ -56,7 +56,7 @@ def main() -> None:
     log = read_log(arguments.data / TASK, SOURCES[TASK])
     nights, catalogue = list(read_nights(log.sequences, arguments.cases)), log.items.catalogue
     names = ["sparsey, a bank a day", "sparsey, one bank", *FLOORS]
-    head = "| night | events | G | half-life, weight | s to go on | s anew "
+    head = "| night | events | familiarity | half-life, weight | s to go on | s anew "
     print(f"{head}| {' | '.join(names)} |\n|{'---|' * (6 + len(names))}")
     recalls: dict[Choice, list[float]] = {choice: [] for choice in product(HALF_LIVES, WEIGHTS)}
     state: State = {}
@@ -120,7 +120,7 @@ def _tell(night: Night, catalogue: Catalogue, choice: Choice, state: State) -> l
     scores = [_score(some, night.asked) for some in (model, one_bank, *_floors(night, catalogue))]
     last = night.known.times // SECONDS_PER_DAY == night.day
     familiarity = model.familiarity(night.asked.histories.take(np.flatnonzero(night.asked.histories.lengths > 1)))
-    cells = [str(np.datetime64(night.day, "D")), f"{last.sum():,}", f"{familiarity.mean():.3f}"]
+    cells = [str(np.datetime64(night.day, "D")), f"{last.sum():,}", f"{np.nanmean(familiarity):.3f}"]
     cells += [
         f"{choice[0]:g}, {choice[1]:g}",
         f"{seconds:.1f}",
