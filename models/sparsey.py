@@ -28,7 +28,7 @@ from models.chance import beyond_chance
 from models.dense_episodes import DenseEpisodes
 from models.episodes import Episodes
 from models.field_plan import Fields, read_fields, write_fields
-from models.generations import SECONDS_PER_DAY, Generation, generations
+from models.generations import Generation, generations
 from models.moments_recall import MomentMemory, Reading
 from models.recommender import Capabilities, ModelConfig, UnfitStart, Validation
 from models.row_recommender import RowRecommender, by_popularity
@@ -85,8 +85,8 @@ class SparseyConfig(BankConfig):
 class Sparsey(RowRecommender[SparseyConfig]):
     """Ranks by what the memories hold; ties and the rest by popularity.
 
-    Memory: 4 bytes a synapse, of which an event has at most num_modules * (4 + persistence), and half as many again
-    where there are several banks.
+    Memory: 4 bytes a synapse, of which an event has at most num_modules * (4 + persistence), and as many again where
+    there are several banks; 24 bytes an item and 24 a unit for each bank.
     """
 
     name = "sparsey"
@@ -131,10 +131,10 @@ class Sparsey(RowRecommender[SparseyConfig]):
     def _generations(self, known: Sequences) -> Iterator[Generation]:
         """Cut what is known, without what is too old to count."""
         config = self.config
-        newest = int(known.times.max()) // SECONDS_PER_DAY
         cut = (config.generation_days, config.events_before, config.days_before, config.max_events)
-        for generation in generations(known, *cut):
-            if not config.generation_days or newest - generation.day <= DROPPED_AFTER * config.half_life_days:
+        every = list(generations(known, *cut))
+        for generation in every:
+            if every[-1].day - generation.day <= DROPPED_AFTER * config.half_life_days:
                 yield generation
 
     def _open(self) -> None:

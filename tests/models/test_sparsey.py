@@ -161,6 +161,15 @@ def test_older_generations_count_less(sequences: Make) -> None:
     assert scores[0, 0] < 1.2 * scores[0, 1]
 
 
+def test_old_generations_are_dropped_and_the_newest_never(sequences: Make) -> None:
+    days = np.arange(0, 40, 2)
+    known = sequences(*[[2, 3]] * 20, times=(np.repeat(days, 2) * 86_400).tolist())
+    for num_days, half_life, expected in ((1, 1.0, [28, 30, 32, 34, 36, 38]), (7, 0.1, [35]), (7, 1.0, [28, 35])):
+        model = Sparsey(SparseyConfig(num_units=64, generation_days=num_days, half_life_days=half_life), Catalogue(4))
+        model.fit(known, seed=0)
+        assert [bank.day for bank in model._banks] == expected
+
+
 def test_what_has_no_weight_any_more_is_not_found(sequences: Make) -> None:
     """After 365 half-lives the weight of a bank, and after 300 moments that of an event, is no number of 32 bits."""
     days = np.repeat([0, 365], [400, 2]) * 86_400
