@@ -58,7 +58,7 @@ def test_every_engine_gives_the_published_rows(workload: Workload, tmp_path: Pat
     report = run_cell(job_of(workload, tmp_path, kernel, engine))
     assert report.wrong == ""
     assert report.num_bytes > 0
-    assert report.cost.cpu_s > 0
+    assert report.cost.wall_s > 0  # the clock of the processor ticks too slowly for a small cell
 
 
 def test_a_history_has_rows_in_every_table_that_is_compared(workload: Workload) -> None:
