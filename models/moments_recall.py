@@ -161,9 +161,9 @@ def _speak(units, heard, loudness, following, scores, found, num_found):  # type
         while place < len(heard) and heard[place] < units[number]:
             place += 1
         hears[number] = place < len(heard) and heard[place] == units[number]
-    num_loud = min(hears.sum(), how.num_winners)
-    num_quiet = min(len(units) - num_loud, how.num_winners - num_loud) if how.back_off > 0 else 0
     loud, quiet = np.float32(how.back_off + 1), np.float32(how.back_off)
+    num_loud = min(hears.sum(), how.num_winners)
+    num_quiet = min(len(units) - num_loud, how.num_winners - num_loud) if quiet > 0 else 0
     if num_loud + num_quiet == 0:
         return num_found
     total += weight

@@ -45,7 +45,7 @@ def of_moment(item: int, previous: int, banks: list[Moments], how: Reading) -> N
         known, before, following = dense(bank)
         for first in range(0, SIZE, NUM_UNITS):
             own = slice(first, first + NUM_UNITS)
-            voices = known[item, own] * (how.back_off + before[previous, own])
+            voices = known[item, own] * (float(np.float32(how.back_off)) + before[previous, own])
             if not voices.any():
                 continue
             voices[np.argsort(-voices, stable=True)[how.num_winners :]] = 0
@@ -78,6 +78,7 @@ def of_history(history: list[int], banks: list[Moments], how: Reading) -> NDArra
         ASK._replace(is_corrected=False),
         ASK._replace(num_winners=1),
         ASK._replace(num_winners=2, back_off=0.0),
+        ASK._replace(back_off=1e-46),  # which is 0 in 32 bits
         ASK._replace(num_winners=3),
         ASK._replace(num_moments=1, back_off=1.0),
     ],
