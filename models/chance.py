@@ -54,6 +54,7 @@ def _chance(histories, fills, num_units):  # type: ignore[no-untyped-def]
             _add_bank(rates[order[first:stop]], num_units, none_above)
             first = stop
         if size:
+            none_above[0] = -np.inf  # some unit knows an item that was met
             out[row] = (1 - np.exp(none_above)).sum() / len(own)
     return out
 

@@ -28,9 +28,9 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Night:
 
 def beyond_chance(num_together: int, num_items: int) -> float:
     """The share of the items together once, where two of the items are known to one unit in 8192 each."""
-    counts = np.arange(1, num_items + 1)
-    chance = (1 - (1 - binom.sf(counts - 1, 2, 1 / 8192)) ** 8192).mean()
-    return float((num_together / num_items - chance) / (1 - chance))
+    counts = np.arange(2, num_items + 1)  # one of them is known for sure
+    chance = (1 + (1 - (1 - binom.sf(counts - 1, 2, 1 / 8192)) ** 8192).sum()) / num_items
+    return max(0.0, float((num_together / num_items - chance) / (1 - chance)))
 
 
 def test_familiarity_is_the_share_of_the_nights_items_that_were_together_before(together: Night) -> None:
