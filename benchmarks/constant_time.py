@@ -38,6 +38,8 @@ NUM_LISTS: Final = 2_000
 BATCH: Final = 100
 WEIGHTS: Final = np.ones(1, np.float32)
 
+MEMORIES: Final = ("dense", "links", "session_knn")
+
 Ask = Callable[[Sequences], csr_array]
 
 
@@ -57,10 +59,10 @@ def main() -> None:
     for num_units in arguments.units:
         print(f"\n#### {NUM_MODULES} modules of {num_units:,} units\n")
         head = "| sequences | bits set for each | rows read a list | words read a list | fill "
-        columns = [f"| {name} ms | found@20 | MiB " for name in ("dense", "links", "session_knn")]
+        columns = [f"| {name} ms | found@20 | MiB " for name in MEMORIES]
         print(f"{head}{''.join(columns)}|\n|{'---|' * 14}")
         rows = [measure(number, num_units) for number in arguments.sequences]
-        for index, name in enumerate(("dense", "links", "session_knn")):
+        for index, name in enumerate(MEMORIES):
             times = np.log([row[index].milliseconds for row in rows])
             slope = np.polyfit(np.log(arguments.sequences), times, 1)[0]
             print(f"\nTime of {name} grows with the {slope:.3f}th power of the number of sequences.")
@@ -80,7 +82,7 @@ def measure(number: int, num_units: int) -> tuple[Asked, Asked, Asked]:
     dense = DenseEpisodes(NUM_ITEMS, NUM_MODULES, NUM_MODULES * num_units, WEIGHTS)
     dense.store(*drawn)
     links = Episodes.of([Links.of(*drawn, (NUM_ITEMS, NUM_MODULES * num_units))], NUM_MODULES, WEIGHTS)
-    sizes = [4 * len(some.columns) + 8 * len(some.offsets) for some in (links.units, links.items)]
+    sizes = [some.columns.nbytes + some.offsets.nbytes for some in (links.units, links.items)]
     exact = SessionKnn(SessionKnnConfig(max_sequences=10**9), Catalogue(NUM_ITEMS))
     exact.fit(pieces, seed=0)
     held = sum(array.nbytes for array in exact.state().values())

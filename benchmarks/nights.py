@@ -22,11 +22,11 @@ from benchmarks.datasets import SOURCES, read_log
 from benchmarks.machine import command, machine
 from benchmarks.model_settings import entrant
 from benchmarks.models import PACKAGES
-from benchmarks.protocols import SECONDS_PER_DAY, prefixes
+from benchmarks.protocols import prefixes
 from models.catalogue import Catalogue
 from models.metrics import case_metrics
 from models.recommender import Recommender, Validation
-from models.sequences import FIRST_ITEM, Sequences
+from models.sequences import FIRST_ITEM, SECONDS_PER_DAY, Sequences
 from models.sparsey import Sparsey
 
 TASK: Final = "globo_news"

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.datasets import SOURCES, Items, Log, read_columns, read_log
 from models.recommender import Validation
-from models.sequences import FIRST_ITEM, Sequences
+from models.sequences import FIRST_ITEM, SECONDS_PER_DAY, Sequences
 from models.slices import history_slices, target_slices
 from pipelines.errors import InputError
 
@@ -28,7 +28,6 @@ MAX_VALIDATION_CASES: Final = 20_000  # of P3, evenly spaced: enough to select o
 VALIDATION_SHARE: Final = 0.1  # of sessions without a time, and of events without an order
 GLOBO_TEST_DAY: Final = datetime(2017, 10, 10, tzinfo=UTC)
 MAX_COLD_EVENTS: Final = 5  # P5 calls a target cold up to here
-SECONDS_PER_DAY: Final = 86_400
 
 
 @dataclass(frozen=True)

@@ -45,11 +45,11 @@ class AttributeMemory:
     def __init__(self, moments: MomentMemory, attributes: Links, items: NDArray[np.bool_]) -> None:
         matrix = attributes.matrix()
         self._moments = moments.of_attributes(matrix)
-        self._num_values = np.maximum(np.diff(attributes.offsets), 1).astype(np.float32)
+        self._num_values = np.maximum(attributes.lengths, 1).astype(np.float32)
         self._masses = (matrix.T @ (1 / self._num_values)).astype(np.float32)  # of each value in all items
-        rows = np.repeat(np.arange(len(items)), np.diff(attributes.offsets))
-        chosen = items[rows]
-        self._items = Links.of(attributes.columns[chosen], rows[chosen], (attributes.num_columns, len(items)))
+        chosen = items[attributes.rows]
+        shape = (attributes.num_columns, len(items))
+        self._items = Links.of(attributes.columns[chosen], attributes.rows[chosen], shape)
 
     def found(self, histories: Sequences, how: Reading, most_found: int) -> csr_array:
         """Return each one's share of the score of all items, float32 CSR [B, num_items], of the best most_found."""

@@ -56,7 +56,7 @@ class DenseEpisodes:
         """Store the links of each bank, [num_items, U]."""
         memory = cls(banks[0].num_rows, num_modules, banks[0].num_columns, weights)
         for number, bank in enumerate(banks):
-            memory.store(np.repeat(np.arange(bank.num_rows), np.diff(bank.offsets)), bank.columns, number)
+            memory.store(bank.rows, bank.columns, number)
         return memory
 
     def store(self, items: NDArray[np.integer], units: NDArray[np.integer], bank: int = 0) -> None:
@@ -77,8 +77,7 @@ class DenseEpisodes:
     @property
     def fills(self) -> Fills:
         """The share of each bank's units that every item is linked with."""
-        by_item = csr_array(self._numbers.T / np.float32(self._bank_units))
-        return Fills(by_item.indices, by_item.data, by_item.indptr.astype(np.int64))
+        return Fills.of(csr_array(self._numbers.T / np.float32(self._bank_units)))
 
     @property
     def operations(self) -> Operations:

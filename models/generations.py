@@ -11,9 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.sequences import Sequences
-
-SECONDS_PER_DAY = 86_400
+from models.sequences import SECONDS_PER_DAY, Sequences
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +48,11 @@ class Generation:
 
 
 def generations(
-    known: Sequences, num_days: int, num_before: int, days_before: int, max_events: int
+    known: Sequences, num_days: int, num_before: int, days_before: int, max_events: int, days_kept: float = np.inf
 ) -> Iterator[Generation]:
     """Cut sequences into the pieces of every `num_days` days, oldest generation first; 0 days: all are one generation.
 
+    A generation that began more than `days_kept` before the newest is left out.
     A piece begins with up to `num_before` events of up to `days_before` days before its generation, and has at most
     max_events of its own; what is longer becomes several pieces, each of which begins with events of the one before.
     """
@@ -69,7 +68,8 @@ def generations(
     before = np.zeros_like(starts)
     for distance in range(1, num_before + 1):
         before += (known.positions[starts] >= distance) & (known.times[np.maximum(starts - distance, 0)] >= oldest)
-    for day in np.unique(days[starts]):
+    every_day = np.unique(days)
+    for day in every_day[every_day >= every_day[-1] - days_kept]:
         own = days[starts] == day
         pieces = known.cut(starts[own] - before[own], (ends - starts + before)[own])
         yield Generation(int(day), pieces, before[own])

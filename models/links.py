@@ -28,6 +28,16 @@ class Links:
         return len(self.offsets) - 1
 
     @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Number of links of every row, int64[R]."""
+        return np.diff(self.offsets)
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """The row to which every link belongs, int64[L]."""
+        return np.repeat(np.arange(self.num_rows), self.lengths)
+
+    @property
     def fill(self) -> float:
         """The share of all possible links that there are."""
         return len(self.columns) / max(1, self.num_rows * self.num_columns)
@@ -45,9 +55,8 @@ class Links:
 
     def packed(self) -> dict[str, NDArray[np.int32]]:
         """Return the rows that have links, how many, and their columns, by the names of PACKED."""
-        lengths = np.diff(self.offsets)
-        rows = np.flatnonzero(lengths)
-        return {"rows": rows.astype(np.int32), "lengths": lengths[rows].astype(np.int32), "columns": self.columns}
+        rows = np.flatnonzero(self.lengths)
+        return {"rows": rows.astype(np.int32), "lengths": self.lengths[rows].astype(np.int32), "columns": self.columns}
 
     @classmethod
     def unpacked(cls, packed: Mapping[str, NDArray[np.int32]], shape: tuple[int, int]) -> Self:

@@ -6,7 +6,7 @@ drawn as well, so what is new gets a code of its own and what is familiar the co
 moments ("persistence"), so it is linked with what follows up to so many events later.
 
 Changed from the papers: H comes from the item before, not from its code, which is the same in the first order and Q
-times cheaper. Reading is graded, not by the winners alone: every unit of the item speaks, those that know the item
+times cheaper. Reading is graded, not by the winners alone: many units of the item speak, those that know the item
 before it too the loudest; and the crosstalk that items of many links have by chance is taken off.
 
 Shapes: N events, Q modules, K units of each, U = Q * K.

@@ -57,9 +57,8 @@ class MomentMemory(NamedTuple):
         """Put the banks side by side."""
         following = Links.stacked([bank.following for bank in banks])
         fills = fills_of(following, banks[0].known.num_columns)
-        known, before = (
-            Links.side_by_side(part) for part in zip(*((bank.known, bank.before) for bank in banks), strict=True)
-        )
+        known = Links.side_by_side([bank.known for bank in banks])
+        before = Links.side_by_side([bank.before for bank in banks])
         return cls(known, before, following, fills, num_modules, weights)
 
     def of_attributes(self, attributes: csr_array) -> "MomentMemory":

@@ -12,11 +12,9 @@ from pydantic import NonNegativeFloat
 from scipy.sparse import csr_array
 
 from models.recommender import Capabilities, ModelConfig, Recommender, Validation
-from models.sequences import Sequences
+from models.sequences import SECONDS_PER_DAY, Sequences
 from models.stages import Pass, Run, Stage
 from models.top_rows import top_rows
-
-SECONDS_PER_DAY = 86_400
 
 
 class PopularConfig(ModelConfig):

@@ -32,6 +32,11 @@ class Fills(NamedTuple):
     shares: NDArray[np.float32]
     offsets: NDArray[np.int64]
 
+    @classmethod
+    def of(cls, shares: csr_array) -> "Fills":
+        """Take the shares of each column in each bank, [C, banks]."""
+        return cls(shares.indices, shares.data, shares.indptr.astype(np.int64))
+
 
 @njit(cache=True, nogil=True)
 def add_links(links, unit, activity, scores, found, num_found):  # type: ignore[no-untyped-def]
@@ -89,8 +94,7 @@ def fills_of(links: Links, bank_units: int) -> Fills:
     for first in range(0, links.num_rows, bank_units):
         columns = links.columns[links.offsets[first] : links.offsets[first + bank_units]]
         shares.append(csr_array(np.bincount(columns, minlength=links.num_columns)[None] / np.float32(bank_units)))
-    by_column = csr_array(vstack(shares).T)
-    return Fills(by_column.indices, by_column.data, by_column.indptr.astype(np.int64))
+    return Fills.of(csr_array(vstack(shares).T))
 
 
 def read_rows(num_rows: int, num_columns: int, most_found: int, read: ReadRows) -> csr_array:

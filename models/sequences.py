@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 PADDING = 0
 UNKNOWN = 1
 FIRST_ITEM = 2
+SECONDS_PER_DAY = 86_400
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,9 +5,9 @@ came next after its last items (`models.moments`). Attributes: what those that c
 without an event (`models.attributes`). Each answers with shares of its own sum, which are added by weight.
 
 A generation of days has a bank of units of its own, which is frozen when it is learnt: a night adds one, and older ones
-count less, by half-life. A bank depends on its own days alone, so one that has not changed is taken over from the night
-before, and a person who is forgotten costs the banks in which they were. A generation that would fill its bank too much
-gets several. What was changed from the papers is said where it is done.
+count less, by half-life. A bank depends on its own days and a week before them, so one that has not changed is taken
+over from the night before, and a person who is forgotten costs the banks in which they were. A generation that would
+fill its bank too much gets several. What was changed from the papers is said where it is done.
 
 Shapes: B histories.
 """
@@ -28,7 +28,7 @@ from models.chance import beyond_chance
 from models.dense_episodes import DenseEpisodes
 from models.episodes import Episodes
 from models.field_plan import Fields, read_fields, write_fields
-from models.generations import Generation, generations
+from models.generations import generations
 from models.moments_recall import MomentMemory, Reading
 from models.recommender import Capabilities, ModelConfig, UnfitStart, Validation
 from models.row_recommender import RowRecommender, by_popularity
@@ -116,26 +116,18 @@ class Sparsey(RowRecommender[SparseyConfig]):
             yield Pass("weight", partial(self._choose_weight, validation))
 
     def _store(self, known: Sequences, seed: int, earlier: list[Bank]) -> None:
-        config, kept = self.config, {bank.digest: bank for bank in earlier}
+        config, kept, made_with = self.config, {bank.digest: bank for bank in earlier}, self.config.stored_with()
+        cut = (config.generation_days, config.events_before, config.days_before, config.max_events)
         self._counts = np.bincount(known.items, minlength=self.num_items)
         self._fields = plan_attributes(self.catalogue, self._counts > 0)
         self._weight, self._banks = config.moments_weight, []
-        for generation in self._generations(known):
+        for generation in generations(known, *cut, days_kept=DROPPED_AFTER * config.half_life_days):
             for part in split(generation, config):
-                digest = part.digest(seed, config.stored_with())
+                digest = part.digest(seed, made_with)
                 bank = kept.get(digest) or learn_bank(part, digest, self.num_items, config, seed)
                 self._banks.append(bank.widened(self.num_items))
         _tell([bank for bank in self._banks if bank.digest not in kept], self._banks)
         self._open()
-
-    def _generations(self, known: Sequences) -> Iterator[Generation]:
-        """Cut what is known, without what is too old to count."""
-        config = self.config
-        cut = (config.generation_days, config.events_before, config.days_before, config.max_events)
-        every = list(generations(known, *cut))
-        for generation in every:
-            if every[-1].day - generation.day <= DROPPED_AFTER * config.half_life_days:
-                yield generation
 
     def _open(self) -> None:
         """Put the banks side by side, to be read."""
@@ -185,22 +177,25 @@ class Sparsey(RowRecommender[SparseyConfig]):
         return [*answers, self._attributes.found(recent, reading, config.most_found)] if self._attributes else answers
 
     def _mixed(self, answers: list[csr_array], weight: float) -> csr_array:
-        parts = [part for part in self._weighed(answers, weight) if part.nnz]
-        return csr_array(sum(parts[1:], parts[0])) if parts else answers[0]
+        shares = self._shares(answers, weight)
+        parts = [answer * share for answer, share in zip(answers, shares, strict=True) if share]
+        return csr_array(sum(parts[1:], parts[0]))
 
-    def _weighed(self, answers: list[csr_array], weight: float) -> list[csr_array]:
+    def _shares(self, answers: list[csr_array], weight: float) -> list[np.float32]:
+        """Return how much each answer counts, where the moments have some weight of what the attributes leave."""
         rest = 1 - self.config.attributes_weight if len(answers) > 2 else 1
-        weights = (rest * (1 - weight), rest * weight, self.config.attributes_weight)
-        parts = [answer * np.float32(part) for part, answer in zip(weights, answers, strict=False)]
-        for part in parts:
-            part.eliminate_zeros()
-        return parts
+        shares = (rest * (1 - weight), rest * weight, self.config.attributes_weight)
+        return [np.float32(share) for share in shares[: len(answers)]]
 
     def reasons(self, histories: Sequences, items: NDArray[np.int32]) -> tuple[NDArray[np.int32], Sequence[str]]:
         """Name the memory that gave each item the most. The time is that of ranking once more."""
         rows = np.repeat(np.arange(len(items)), items.shape[1])
-        parts = self._weighed(self._answers(histories.without_unknown()), self._weight)
-        given = [np.asarray(part[rows, items.ravel()]).reshape(items.shape) for part in parts]
+        answers = self._answers(histories.without_unknown())
+        shares = self._shares(answers, self._weight)
+        given = [
+            share * np.asarray(answer[rows, items.ravel()]).reshape(items.shape)
+            for answer, share in zip(answers, shares, strict=True)
+        ]
         return np.argmax(given, axis=0).astype(np.int32), REASONS
 
     def familiarity(self, histories: Sequences) -> NDArray[np.float32]:

@@ -9,9 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from models.catalogue import FIRST_VALUE, Catalogue, Values
-from models.sequences import FIRST_ITEM, Sequences
+from models.sequences import FIRST_ITEM, SECONDS_PER_DAY, Sequences
 
-SECONDS_PER_DAY = 86_400
 COLOURS = 8
 MakeSequences = Callable[..., Sequences]
 

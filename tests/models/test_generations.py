@@ -2,8 +2,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.generations import SECONDS_PER_DAY, Generation, generations
-from models.sequences import Sequences
+from models.generations import Generation, generations
+from models.sequences import SECONDS_PER_DAY, Sequences
 
 Piece = list[int]
 

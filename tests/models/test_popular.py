@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from models.catalogue import Catalogue
-from models.popular import SECONDS_PER_DAY, Popular, PopularConfig
-from models.sequences import Sequences
+from models.popular import Popular, PopularConfig
+from models.sequences import SECONDS_PER_DAY, Sequences
 
 Make = Callable[..., Sequences]
 # Item 2: three events on day 0. Item 3: two on day 9. Item 4: one on day 10. Item 5: one on day 0. Item 6: never.

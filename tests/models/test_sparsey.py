@@ -226,7 +226,8 @@ def test_the_reason_names_the_memory_that_gave_most(shop: "Shop", sequences: Mak
     items = np.array([[3, 9], [5, 9]], np.int32)
     asked = sequences([2], [4])
     places, texts = model.reasons(asked, items)
-    parts = model._weighed(model._answers(asked), 0.5)
+    answers = model._answers(asked)
+    parts = [answer * share for answer, share in zip(answers, model._shares(answers, 0.5), strict=True)]
     for row, column in np.ndindex(places.shape):
         given = [part.toarray()[row, items[row, column]] for part in parts]
         assert given[places[row, column]] == max(given)
