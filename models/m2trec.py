@@ -134,10 +134,10 @@ class M2TRec(NextItem[M2TRecConfig]):
         assert isinstance(self._encoder, Network)
         return self._encoder
 
-    def _epoch(self, known: Sequences, generator: np.random.Generator) -> WindowEpoch:
+    def _epoch(self, known: Sequences, generator: np.random.Generator, number: int) -> WindowEpoch:
         """In both directions, every prefix is a window of its own."""
         if self.config.attention == "causal":
-            return super()._epoch(known, generator)
+            return super()._epoch(known, generator, number)
         targets = np.flatnonzero(known.positions > 0)
         lengths = np.minimum(known.positions[targets], self.config.length) + 1
         windows = Windows(known, targets + 1 - lengths, lengths)

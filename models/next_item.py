@@ -132,7 +132,7 @@ class NextItem(VectorRecommender[NextItemConfigT], Generic[NextItemConfigT]):
             evaluate=partial(validation_ndcg, self, validation, max_cases) if validation else None,
         )
 
-    def _epoch(self, known: Sequences, generator: np.random.Generator) -> WindowEpoch:
+    def _epoch(self, known: Sequences, generator: np.random.Generator, number: int) -> WindowEpoch:
         windows = training_windows(known, self.config.length, generator)
         return WindowEpoch(windows, batches_by_length(windows.lengths, self.config.batch_size, generator))
 
@@ -193,16 +193,20 @@ class NextItem(VectorRecommender[NextItemConfigT], Generic[NextItemConfigT]):
 
     def _encode(self, windows: Windows, chosen: Indices, width: int) -> NDArray[np.float32]:
         """Encode up to BLOCK_SUBJECTS histories, as if there were so many and all of this width."""
-        padded = np.full((BLOCK_SUBJECTS, width), PADDING, np.int64)
-        items = windows.items(chosen)
-        padded[: len(items), : items.shape[1]] = items
+        read = self.inputs(windows, chosen)
+        padded = np.zeros((BLOCK_SUBJECTS, width, *read.shape[2:]), np.int64)
+        padded[: len(read), : read.shape[1]] = read
         last = np.zeros(BLOCK_SUBJECTS, np.int64)
-        last[: len(items)] = windows.lengths[chosen] - 1
+        last[: len(read)] = windows.lengths[chosen] - 1
         to_device = partial(torch.Tensor.to, device=self._device)
         with torch.inference_mode():
             hidden_BD = self._encoder.at(to_device(torch.from_numpy(padded)), to_device(torch.from_numpy(last)))
-        encoded: NDArray[np.float32] = hidden_BD[: len(items)].float().numpy(force=True)
+        encoded: NDArray[np.float32] = hidden_BD[: len(read)].float().numpy(force=True)
         return encoded
+
+    def inputs(self, windows: Windows, chosen: Indices) -> NDArray[Any]:
+        """Return what the network reads of some windows, whole numbers [B, L, ...], 0 in the padding."""
+        return windows.items(chosen)
 
     def item_blocks(self) -> Iterator[NDArray[np.float32]]:
         """Return the vectors of the items, which are the table's rows, at once."""

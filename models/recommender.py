@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from models.catalogue import Catalogue
 from models.sequences import FIRST_ITEM, Sequences
 from models.stages import BestEpochs, Run, Stage, StepRecord, ignore
+from models.statistics import Statistics
 from models.suggestion import suggestion
 
 
@@ -45,11 +46,13 @@ class Capabilities:
     """What a model can do or needs.
 
     goes_on: from the state of the night before it comes to the same state as without, in less time.
+    uses_statistics: it learns from what is known of the items and subjects of its training part as a whole.
     """
 
     trains_without_gradient: bool = False
     goes_on: bool = False
     uses_metadata: bool = False
+    uses_statistics: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ class Recommender(ABC, Generic[ConfigT]):
         self.config = config
         self.catalogue, self.num_items = catalogue, catalogue.num_items
         self._is_fitted = False
+        self._statistics: Statistics | None = None
 
     def fit(
         self,
@@ -126,6 +130,7 @@ class Recommender(ABC, Generic[ConfigT]):
         on_step: Callable[[StepRecord], None] = ignore,
         folder: Path | None = None,
         start: Mapping[str, NDArray[Any]] | None = None,
+        statistics: Statistics | None = None,
     ) -> FitReport:
         """Learn from `train`, forgetting what was learnt before; the same seed gives the same model.
 
@@ -135,11 +140,13 @@ class Recommender(ABC, Generic[ConfigT]):
         start: the `state` of the same model after an earlier night, with which training begins instead of with random
         weights; it may know fewer items. A model that `goes_on` takes over what is still so; others without epochs have
         no use for it.
+        statistics: those of `train`, which a model that `uses_statistics` cannot do without.
         Raises NothingToLearn when the training part holds no known item, or less than the model needs, UnfitCatalogue
         for a catalogue without what it needs, UnfitStart for a `start` of another network, and ValueError for a number
         outside the vocabulary.
         """
         self._check_numbers(train)
+        self._take_statistics(statistics, len(train))
         if not (train.items >= FIRST_ITEM).any():
             raise NothingToLearn(f"{self.name}: no known item among {len(train.items)} training events")
         key = self._key(train, validation, seed, start or {}) if folder else ""
@@ -215,6 +222,14 @@ class Recommender(ABC, Generic[ConfigT]):
     def adopt(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Do the work of `restore`; the arrays may be read-only."""
 
+    def _take_statistics(self, statistics: Statistics | None, num_subjects: int) -> None:
+        if not self.capabilities.uses_statistics:
+            return
+        if statistics is None:
+            raise ValueError(f"{self.name} learns from the statistics of its training part: pass them to fit")
+        statistics.check(self.num_items, num_subjects)
+        self._statistics = statistics
+
     def _check_request(self, histories: Sequences, k: int, allowed: NDArray[np.bool_]) -> None:
         self._check_histories(histories)
         if k < 1:
@@ -245,6 +260,8 @@ class Recommender(ABC, Generic[ConfigT]):
             digest.update(np.ascontiguousarray(array).data)
         if self.capabilities.uses_metadata:
             self.catalogue.add_to(digest)
+        if self._statistics:
+            self._statistics.add_to(digest)
         for name in sorted(start):
             digest.update(name.encode())
             digest.update(np.ascontiguousarray(start[name]).data)

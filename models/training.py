@@ -90,8 +90,9 @@ class Epoch(Protocol[BatchT_co]):
 class Training(Generic[BatchT]):
     """A stage that trains one network in place, and leaves it in evaluation mode with its best weights.
 
-    epoch: draws the batches of an epoch. loss: the mean loss of a batch, and of how many terms it is the mean; it may
-    draw. evaluate: the validation NDCG@10 of the network as it is, or None to train for all epochs.
+    epoch: draws the batches of an epoch, given its number, counted from 1. loss: the mean loss of a batch, and of how
+    many terms it is the mean; it may draw. evaluate: the validation NDCG@10 of the network as it is, or None to train
+    for all epochs.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Training(Generic[BatchT]):
         name: str,
         network: nn.Module,
         config: TrainingConfig,
-        epoch: Callable[[np.random.Generator], Epoch[BatchT]],
+        epoch: Callable[[np.random.Generator, int], Epoch[BatchT]],
         loss: Callable[[BatchT, np.random.Generator], tuple[Tensor, int]],
         evaluate: Callable[[], float] | None,
     ) -> None:
@@ -139,7 +140,7 @@ class Training(Generic[BatchT]):
         """Take the steps of an epoch that are left."""
         self._network.train()
         position = self._position
-        epoch = self._epoch(run.generator(self.name, position.epoch))
+        epoch = self._epoch(run.generator(self.name, position.epoch), position.epoch)
         batches = epoch.batches[: self._config.max_epoch_batches or None]
         for samples in batches[len(position.losses) :]:
             if position.losses and len(position.losses) % RECORD_STEPS == 0:  # the last step has its own record
@@ -255,9 +256,13 @@ class Training(Generic[BatchT]):
         if run.folder is None or not len(own):
             return ""
         path = run.folder / f"{self.name}-broken-at-{self._position.step}.safetensors"
-        tensors = {"samples": torch.from_numpy(own), "batch": torch.as_tensor(epoch.batch(own))}
-        files = keep_evidence(path, self._network, tensors)
+        files = keep_evidence(path, self._network, {"samples": torch.from_numpy(own), **_named(epoch.batch(own))})
         return f"; the batch and the largest gradients are in {files}"
+
+
+def _named(batch: Any) -> dict[str, Tensor]:
+    """Return the tensors of a batch, which is one or a named tuple of several."""
+    return batch._asdict() if hasattr(batch, "_asdict") else {"batch": torch.as_tensor(batch)}
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

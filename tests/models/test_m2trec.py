@@ -268,7 +268,7 @@ def test_an_item_that_nobody_touched_has_no_vector_of_its_own(shop: "Shop") -> N
 
 def test_a_window_in_both_directions_asks_for_its_last_event(shop: "Shop", sequences: Make) -> None:
     model = M2TRec(changed(attention="bidirectional", length=3), shop.catalogue)
-    epoch = model._epoch(sequences([2, 3, 4, 5, 6], [9, 8], [7]), np.random.default_rng(0))
+    epoch = model._epoch(sequences([2, 3, 4, 5, 6], [9, 8], [7]), np.random.default_rng(0), 1)
     (samples,) = epoch.batches
     windows = [[item for item in row if item] for row in epoch.batch(samples).tolist()]
     assert sorted(windows) == [[2, 3], [2, 3, 4], [2, 3, 4, 5], [3, 4, 5, 6], [9, 8]]

@@ -54,7 +54,7 @@ def training_of(
         "fit",
         network,
         config,
-        epoch=lambda generator: Ones(num_batches),
+        epoch=lambda generator, number: Ones(num_batches),
         loss=lambda batch, generator: (-network(batch).mean(), len(batch)),
         evaluate=(lambda: next(waiting)) if metrics else None,
     )
