@@ -42,6 +42,7 @@ from models.recommender import Capabilities, ModelConfig, UnfitCatalogue, Valida
 from models.sequences import FIRST_ITEM, PADDING, Sequences
 from models.stages import Run, Stage
 from models.threads import one_thread_a_block
+from models.training import Epoch
 
 HASHED_DROP_RATE = 0.1  # of the vector of the item itself, on which the model must not come to rely alone
 BLOCK_ITEMS = 4096  # whose vectors are computed together: always as many, so that they are rounded alike
@@ -134,7 +135,7 @@ class M2TRec(NextItem[M2TRecConfig]):
         assert isinstance(self._encoder, Network)
         return self._encoder
 
-    def _epoch(self, known: Sequences, generator: np.random.Generator, number: int) -> WindowEpoch:
+    def _epoch(self, known: Sequences, generator: np.random.Generator, number: int) -> Epoch[Any]:
         """In both directions, every prefix is a window of its own."""
         if self.config.attention == "causal":
             return super()._epoch(known, generator, number)

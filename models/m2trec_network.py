@@ -11,14 +11,13 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.cosine import cosine_query
 from models.dropout import Dropout
 from models.item_tower import ItemTower, Part
 from models.negatives import Negatives
 from models.next_item import Encoder, NextItemConfig
 from models.sequences import FIRST_ITEM, PADDING
 from models.transformer import Block, check_heads
-
-FIRST_SCALE, MOST_SCALE = 16.0, 64.0  # of the product of two vectors of length 1; 16 is that of NISER
 
 
 class M2TRecConfig(NextItemConfig):
@@ -72,7 +71,7 @@ class Network(Encoder):
         self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(dim, config.num_heads, config.dropout) for _ in range(config.num_blocks))
         self.norm = nn.LayerNorm(dim)
-        self.scale = nn.Parameter(torch.tensor(0.0))  # what it is beyond FIRST_SCALE, to which weight decay pulls it
+        self.scale = nn.Parameter(torch.tensor(0.0))
         self.free = nn.Embedding(self.num_items, dim) if config.item_head == "free" else None
         self.heads = nn.ModuleList(nn.Linear(dim, size) for size in num_labels)
         nn.init.normal_(self.positions.weight, std=0.02)
@@ -118,7 +117,7 @@ class Network(Encoder):
         return out
 
     def _query(self, states: Tensor) -> Tensor:
-        return F.normalize(states, dim=-1) * (FIRST_SCALE + self.scale).clamp(max=MOST_SCALE)
+        return cosine_query(states, self.scale)
 
     def vectors(self, items_N: Tensor, without: int = -1) -> Tensor:
         """Return the vectors of some items, float[N, D], of length 1; `without`: as if no item had a value there."""

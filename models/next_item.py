@@ -32,7 +32,7 @@ from models.recommender import NothingToLearn, UnfitStart, Validation
 from models.sequences import FIRST_ITEM, PADDING, Sequences
 from models.stages import Run, Stage
 from models.threads import one_thread_a_block
-from models.training import Training, TrainingConfig, seeded
+from models.training import Epoch, Training, TrainingConfig, seeded
 from models.validation import validation_ndcg
 from models.vector_recommender import VectorRecommender
 
@@ -67,9 +67,13 @@ class Encoder(nn.Module, ABC):
         """Names of the weights with a row for each item or value, of which later nights have more."""
         return frozenset({"items.weight"})
 
+    def item_vectors(self) -> Tensor:
+        """Return the vector with which a state is compared, of every item number."""
+        return self.items.weight
+
     def table(self) -> Tensor:
-        """Return the vector of every real item, float[V, D]."""
-        return self.items.weight[FIRST_ITEM:]
+        """Return that of every real item, float[V, D]."""
+        return self.item_vectors()[FIRST_ITEM:]
 
     def sample(self, targets_T: Tensor, negatives: Negatives) -> tuple[Tensor, Tensor, Negatives]:
         """Return a table that has the vectors of some real items, and those items as its rows."""
@@ -132,7 +136,7 @@ class NextItem(VectorRecommender[NextItemConfigT], Generic[NextItemConfigT]):
             evaluate=partial(validation_ndcg, self, validation, max_cases) if validation else None,
         )
 
-    def _epoch(self, known: Sequences, generator: np.random.Generator, number: int) -> WindowEpoch:
+    def _epoch(self, known: Sequences, generator: np.random.Generator, number: int) -> Epoch[Any]:
         windows = training_windows(known, self.config.length, generator)
         return WindowEpoch(windows, batches_by_length(windows.lengths, self.config.batch_size, generator))
 
@@ -141,9 +145,9 @@ class NextItem(VectorRecommender[NextItemConfigT], Generic[NextItemConfigT]):
         counts = np.bincount(targets - FIRST_ITEM, minlength=self.num_items - FIRST_ITEM)
         return NegativeSampler(counts, self.config.negatives, self.config.num_negatives)
 
-    def _loss(self, sampler: NegativeSampler, items_BL: Tensor, generator: np.random.Generator) -> tuple[Tensor, int]:
+    def _loss(self, sampler: NegativeSampler, batch: Any, generator: np.random.Generator) -> tuple[Tensor, int]:
         """Predict each next item of the batch, among all real items."""
-        hidden_TD, targets_T = self.predictions(items_BL.to(self._device))
+        hidden_TD, targets_T = self.predictions(batch.to(self._device))
         return self.token_loss(hidden_TD, targets_T, partial(sampler.draw, generator=generator)), len(targets_T)
 
     def predictions(self, items_BL: Tensor) -> tuple[Tensor, Tensor]:
@@ -209,8 +213,9 @@ class NextItem(VectorRecommender[NextItemConfigT], Generic[NextItemConfigT]):
         return windows.items(chosen)
 
     def item_blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Return the vectors of the items, which are the table's rows, at once."""
-        yield self._encoder.items.weight.numpy(force=True)
+        """Return the vectors of the items at once."""
+        with torch.inference_mode():
+            yield self._encoder.item_vectors().numpy(force=True)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the weights."""

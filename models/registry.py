@@ -18,10 +18,11 @@ _MODELS = {
     "sasrec": "models.sasrec:SasRec",
     "m2trec": "models.m2trec:M2TRec",
     "sparsey": "models.sparsey:Sparsey",
+    "unirec": "models.unirec:UniRec",
 }
 
 
-_LEARN_BY_GRADIENT = frozenset({"gru4rec", "sasrec", "m2trec"})
+_LEARN_BY_GRADIENT = frozenset({"gru4rec", "sasrec", "m2trec", "unirec"})
 
 
 def learns_by_gradient(name: str) -> bool:

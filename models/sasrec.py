@@ -8,11 +8,14 @@ Shapes: B sequences, L positions, D features.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from models.cosine import cosine_query
 from models.dropout import Dropout
 from models.next_item import Encoder, NextItem, NextItemConfig
 from models.recommender import Capabilities, ModelConfig
@@ -20,10 +23,14 @@ from models.transformer import Block, check_heads
 
 
 class SasRecConfig(NextItemConfig):
-    """Blocks and attention heads, beside the rest of a network's size and training."""
+    """Blocks and attention heads, beside the rest of a network's size and training.
+
+    score: the product of a state with an item's vector, or their cosine; see `models.cosine`.
+    """
 
     num_blocks: int = Field(default=2, ge=1, le=64)
     num_heads: PositiveInt = 1
+    score: Literal["product", "cosine"] = "product"
 
     @model_validator(mode="after")
     def _heads_divide_dim(self) -> "SasRecConfig":
@@ -43,6 +50,7 @@ class Network(Encoder):
         )
         self.norm = nn.LayerNorm(config.dim)
         self.dropout = Dropout(config.dropout)
+        self.scale = nn.Parameter(torch.tensor(0.0)) if config.score == "cosine" else None
         for table in (self.items, self.positions):
             nn.init.normal_(table.weight, std=0.02)
 
@@ -51,8 +59,7 @@ class Network(Encoder):
         x_BLD = self._embed(items_BL)
         for block in self.blocks:
             x_BLD = block(x_BLD)
-        hidden: Tensor = self.norm(x_BLD)
-        return hidden
+        return self._query(x_BLD)
 
     def at(self, items_BL: Tensor, last_B: Tensor) -> Tensor:
         """Return the hidden state after one event of each history, float[B, D]."""
@@ -61,8 +68,15 @@ class Network(Encoder):
             x_BLD = block(x_BLD)
         last_block = self.blocks[-1]
         assert isinstance(last_block, Block)
-        hidden: Tensor = self.norm(last_block.at(x_BLD, last_B))
-        return hidden
+        return self._query(last_block.at(x_BLD, last_B))
+
+    def item_vectors(self) -> Tensor:
+        """Return the vector with which a state is compared, of every item number."""
+        return self.items.weight if self.scale is None else F.normalize(self.items.weight, dim=1)
+
+    def _query(self, x: Tensor) -> Tensor:
+        hidden: Tensor = self.norm(x)
+        return hidden if self.scale is None else cosine_query(hidden, self.scale)
 
     def _embed(self, items_BL: Tensor) -> Tensor:
         scaled = self.items(items_BL) * self.items.embedding_dim**0.5

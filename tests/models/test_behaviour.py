@@ -16,6 +16,7 @@ from models.metrics import hit_at, relevance
 from models.recommender import Recommender
 from models.registry import build, names
 from models.sequences import Sequences
+from tests.models.small_statistics import statistics_of
 
 if TYPE_CHECKING:
     from tests.models.conftest import Shop
@@ -27,7 +28,7 @@ Lists = tuple[NDArray[np.int32], NDArray[np.float32]]
 @pytest.fixture(scope="module", params=names())
 def model(request: pytest.FixtureRequest, shop: "Shop") -> Recommender:
     fitted = build(request.param, "tiny", shop.catalogue)
-    fitted.fit(shop.train, seed=3)
+    fitted.fit(shop.train, seed=3, statistics=statistics_of(shop.train, shop.num_items))
     return fitted
 
 
@@ -45,7 +46,7 @@ def test_a_refit_equals_the_fit(model: Recommender, shop: "Shop", everything: ND
     expected = model.topk(shop.histories, 10, everything)
     again = build(model.name, model.config, shop.catalogue)
     for _ in range(2):  # a new instance, and then one that has learnt something before
-        report = again.fit(shop.train, seed=3)
+        report = again.fit(shop.train, seed=3, statistics=statistics_of(shop.train, shop.num_items))
         found = again.topk(shop.histories, 10, everything)
         assert (found[0] == expected[0]).all()
         assert (found[1] == expected[1]).all()
@@ -204,7 +205,8 @@ def test_lists_and_fits_leave_their_input_alone(
 ) -> None:
     before = shop.train.items.copy()
     again = build(model.name, "tiny", shop.catalogue)
-    again.fit(shop.train.tail(4), seed=0)
+    train = shop.train.tail(4)
+    again.fit(train, seed=0, statistics=statistics_of(train, shop.num_items))
     again.topk(shop.histories, 3, everything, exclude_seen=True)
     assert (shop.train.items == before).all()
     assert everything.all()

@@ -3,8 +3,9 @@ from typing import Any
 import pytest
 import torch
 
+from models.cosine import FIRST_SCALE
 from models.item_tower import FieldTable
-from models.m2trec_network import FIRST_SCALE, M2TRecConfig, Network
+from models.m2trec_network import M2TRecConfig, Network
 from models.negatives import Negatives
 from tests.models.small_catalogue import values
 

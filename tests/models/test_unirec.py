@@ -1,0 +1,185 @@
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from models.batches import Windows
+from models.calendar import gap_numbers
+from models.catalogue import Catalogue
+from models.metrics import hit_at, relevance
+from models.negatives import NegativeSampler
+from models.sequences import FIRST_ITEM, PADDING, SECONDS_PER_DAY, Sequences
+from models.unirec import Batch, MomentEpoch, Reader, UniRec
+from models.unirec_network import UniRecConfig
+from tests.models.small_statistics import statistics_of
+
+if TYPE_CHECKING:
+    from tests.models.conftest import Shop
+
+Make = Callable[..., Sequences]
+DAY = SECONDS_PER_DAY
+TINY = UniRecConfig(
+    dim=16, context_dim=4, length=8, num_blocks=1, num_epochs=6, learning_rate=0.01, batch_size=32, ramp_epochs=3
+)
+OFF = {"sequence_weight": 0, "head_weight": 0, "tail_weight": 0}
+READER = Reader(np.array([50, 56]))
+
+
+def fitted(train: Sequences, num_items: int, kind: type[UniRec] = UniRec, **changes: Any) -> UniRec:
+    model = kind(TINY.model_copy(update=changes), Catalogue(num_items))
+    model.fit(train, seed=0, statistics=statistics_of(train, num_items))
+    return model
+
+
+def first_place(model: UniRec, shop: "Shop") -> float:
+    items, _ = model.topk(shop.histories, 1, np.ones(shop.num_items, np.bool_))
+    return float(hit_at(relevance(items, shop.targets), 1).mean())
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"ie_mode": "inject"},
+        {"time_module": False},
+        {"taste": False},
+        {"score": "product"},
+        {"loss": "bce", "score": "product", "num_epochs": 14},
+        {"teachers": "uneven", "curriculum": "published", "ramp_epochs": 6},
+        {"loss": "sampled_softmax", "num_negatives": 40},
+        {"precision": "bfloat16"},
+    ],
+)
+def test_every_form_learns_a_planted_chain(shop: "Shop", how: dict[str, Any]) -> None:
+    assert first_place(fitted(shop.train, shop.num_items, **how), shop) > 0.6
+
+
+class Backbone(UniRec):
+    """The network with the loss of the next item alone."""
+
+    def _loss(self, sampler: NegativeSampler, batch: Batch, generator: np.random.Generator) -> tuple[Tensor, int]:
+        real = batch.events[:, 1:, 0] != PADDING
+        targets = batch.events[:, 1:, 0][real] - FIRST_ITEM
+        queries = self._encoder(batch.events[:, :-1])[real]
+        return self.token_loss(queries, targets, partial(sampler.draw, generator=generator)), len(targets)
+
+
+def test_without_weight_the_enhancements_are_gone_bit_for_bit(shop: "Shop") -> None:
+    plain = fitted(shop.train, shop.num_items, Backbone).state()
+    without, with_all = (fitted(shop.train, shop.num_items, **how).state() for how in (OFF, {}))
+    for name, weight in plain.items():
+        assert np.array_equal(weight, without[name]), name
+    assert not np.array_equal(plain["items.weight"], with_all["items.weight"])
+
+
+@pytest.mark.parametrize("one", sorted(OFF))
+def test_each_enhancement_changes_what_is_learnt(shop: "Shop", one: str) -> None:
+    without, with_one = (fitted(shop.train, shop.num_items, **{**OFF, one: weight}) for weight in (0, 0.5))
+    assert not np.array_equal(without.state()["items.weight"], with_one.state()["items.weight"])
+
+
+def test_only_subjects_that_teach_are_thinned(sequences: Make) -> None:
+    """Items 2 and 3 are frequent. The inputs are all events but the last, of which thinning leaves the newest two."""
+    times = [day * DAY for day in (0, 1, 2, 3, 9, 11, 0, 1, 2, 3, 4, 5)]
+    histories = sequences([5, 2, 6, 3, 2, 4], [5, 2, 6, 3, 2, 4], times=times)
+    windows = Windows(histories, np.array([0, 6]), np.array([6, 6]))
+    epoch = MomentEpoch(windows, [np.arange(2)], READER, np.array([True, False]), np.arange(9) < 4, number=3)
+    batch = epoch.batch(np.arange(2))
+    assert batch.epoch.item() == 3
+    assert batch.teachers.tolist() == [0]
+    assert batch.thinned[:, :, 0].tolist() == [[5, 6, 3, 2]]
+    gaps = [0, 2, 1, 6]  # days between the events that are left, the first without one
+    assert batch.thinned[0, 1:, -1].tolist() == gap_numbers(np.array(gaps[1:]) * DAY).tolist()
+    assert batch.thinned[0, 0, -1].item() == 0
+    assert batch.thinned[0, :, 2:4].tolist() == [[0, 0], [0, 2], [0, 3], [0, 9]]
+
+
+def test_a_sequence_that_loses_nothing_does_not_teach(sequences: Make) -> None:
+    histories = sequences([5, 6, 7, 8, 4], [2, 3, 4], times=[0, 1, 2, 3, 4, 0, 1, 2])
+    windows = Windows(histories, histories.offsets[:-1], histories.lengths)
+    batch = MomentEpoch(windows, [], READER, np.ones(2, np.bool_), np.arange(9) < 4, number=1).batch(np.arange(2))
+    assert len(batch.teachers) == len(batch.thinned) == 0
+
+
+def test_what_is_read_of_an_event_is_its_item_moment_and_gap(sequences: Make) -> None:
+    """8 March 2024 was a Friday in ISO week 10, the 68th day of the year; an hour later it was 10 o'clock."""
+    items, times = np.array([[7, 8, 0]], np.int32), np.array([[1_709_888_400, 1_709_892_000, 0]])
+    expected = [[7, 54, 2, 7, 4, 67, 9, 9, 0], [8, 54, 2, 7, 4, 67, 9, 10, gap_numbers(np.array(3600))], [0] * 9]
+    assert READER.events(items, times).tolist() == [expected]
+
+
+def test_years_that_training_has_not_seen_read_as_the_nearest(shop: "Shop") -> None:
+    model = fitted(shop.train, shop.num_items)
+    later = 400 * 365 * DAY
+    moved = replace(shop.histories, times=shop.histories.times + later)
+    allowed = np.ones(shop.num_items, np.bool_)
+    assert model._reader.events(moved.items[None], moved.times[None])[0, :, 1].max() == 0
+    _, scores = model.topk(moved, 5, allowed)
+    assert np.isfinite(scores).all()
+
+
+def test_equal_times_and_two_events_are_enough(sequences: Make) -> None:
+    train = sequences(*[[2 + user % 5, 2 + (user + 1) % 5] for user in range(40)])
+    model = fitted(train, 7, num_epochs=12)
+    items, _ = model.topk(sequences([2], [3], [6], times=[0, 0, 0]), 1, np.ones(7, np.bool_))
+    assert items[:, 0].tolist() == [3, 4, 2]
+
+
+def test_times_that_run_backwards_are_refused(sequences: Make) -> None:
+    with pytest.raises(ValueError, match="sequence 0: event 1 is older than the one before it"):
+        sequences([2, 3], times=[10, 9])
+
+
+def test_statistics_are_asked_for_and_must_be_those_of_the_training_part(shop: "Shop") -> None:
+    model, statistics = UniRec(TINY, shop.catalogue), statistics_of(shop.train, shop.num_items)
+    with pytest.raises(ValueError, match="unirec learns from the statistics of its training part: pass them to fit"):
+        model.fit(shop.train, seed=0)
+    with pytest.raises(ValueError, match="as of 2026-03-01 are of 300 subjects; the training part has 299"):
+        model.fit(shop.train.take(np.arange(299)), seed=0, statistics=statistics)
+    with pytest.raises(ValueError, match="are of 61 items; here there are 62"):
+        model.fit(shop.train, seed=0, statistics=statistics_of(shop.train.where(shop.train.items < 61), 61))
+
+
+def test_a_warm_start_takes_over_the_weights_and_tonights_neighbours(shop: "Shop") -> None:
+    early = fitted(shop.train, shop.num_items, ie_mode="inject")
+    config = early.config.model_copy(update={"num_epochs": 1, "learning_rate": 1e-6})
+    statistics = statistics_of(shop.train, shop.num_items)
+    tonight = replace(statistics, neighbours=np.roll(statistics.neighbours, 1, axis=1))
+    later = UniRec(config, shop.catalogue)
+    later.fit(shop.train, seed=1, start=early.state(), statistics=tonight)
+    np.testing.assert_allclose(later.state()["items.weight"], early.state()["items.weight"], atol=1e-3)
+    assert np.array_equal(later.state()["neighbours"], tonight.neighbours[later.state()["rare"]])
+
+
+def test_what_follows_a_rare_item_is_learnt_from_its_neighbours() -> None:
+    """What follows each of ten items is seen often; each has a rare neighbour, after which nothing was ever seen."""
+    pairs = np.random.default_rng(0).integers(0, 10, 600)
+    rare = [[12 + (pair + 5) % 10, 22 + pair] for pair in range(10)] * 3
+    items = np.array([*([2 + pair, 12 + pair] for pair in pairs), *rare], np.int32).ravel()
+    train = Sequences(items, np.zeros(len(items), np.int64), np.arange(0, len(items) + 1, 2))
+    near = np.zeros((32, 4), np.int32)
+    near[22:, 0] = np.arange(2, 12)
+    statistics = replace(statistics_of(train, 32), neighbours=near, is_frequent=np.arange(32) < 22)
+    asked = Sequences(np.arange(22, 32, dtype=np.int32), np.zeros(10, np.int64), np.arange(11))
+    hits = {}
+    for weight in (0.0, 10.0):
+        config = TINY.model_copy(update={**OFF, "tail_weight": weight, "num_epochs": 12})
+        model = UniRec(config, Catalogue(32))
+        model.fit(train, seed=0, statistics=statistics)
+        found, _ = model.topk(asked, 1, (np.arange(32) >= 12) & (np.arange(32) < 22))
+        hits[weight] = int((found[:, 0] == np.arange(12, 22)).sum())
+    assert hits[0.0] <= 3
+    assert hits[10.0] >= 8, hits
+
+
+def test_the_same_weights_rank_the_same_in_every_batch(shop: "Shop") -> None:
+    model = fitted(shop.train, shop.num_items)
+    with torch.inference_mode():
+        together = model.queries(shop.histories)
+        alone = np.concatenate([model.queries(shop.histories.take(np.array([row]))) for row in range(20)])
+    assert np.array_equal(together[:20], alone)
