@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.memory import peak_mib
-from benchmarks.model_settings import entrant
+from benchmarks.model_settings import entrant, statistics_settings
+from benchmarks.part_statistics import statistics_of
 from benchmarks.protocols import Task, load_task
 from models.list_metrics import coverage_at
 from models.metrics import case_metrics
 from models.recommender import Recommender
-from models.sequences import PADDING
+from models.sequences import PADDING, Sequences
+from models.statistics import Statistics
 
 REFITTED: Final = ("P3", "P4")  # protocols whose test comes after all of the training part, validation included
 CHUNK_CASES: Final = 1024
@@ -70,17 +72,24 @@ def fit_for_test(task: Task, model: str, seed: int) -> tuple[Recommender, dict[s
     kind, config = entrant(task.name, model)
     started = time.perf_counter()
     fitted = kind(config, task.items.catalogue)
-    report = fitted.fit(task.train, task.validation, seed=seed)
+    report = fitted.fit(task.train, task.validation, seed=seed, statistics=_statistics(task, model, task.train))
     numbers = {"fit_seconds": time.perf_counter() - started}
     metrics = [record.metric for record in report.records if record.metric == record.metric]
     if task.protocol in REFITTED:
         started = time.perf_counter()
         fitted = kind(report.chosen, task.items.catalogue)
-        fitted.fit(task.everything, seed=seed)
+        fitted.fit(task.everything, seed=seed, statistics=_statistics(task, model, task.everything))
         numbers["refit_seconds"] = time.perf_counter() - started
     numbers["epochs"] = float(getattr(report.chosen, "num_epochs", 1))
     numbers["validation_ndcg"] = max(metrics, default=float("nan"))
     return fitted, numbers
+
+
+def _statistics(task: Task, model: str, part: Sequences) -> Statistics | None:
+    """Measure the part that a model learns from, if it asks for that."""
+    if not entrant(task.name, model)[0].capabilities.uses_statistics:
+        return None
+    return statistics_of(part, task.num_items, statistics_settings(task.name, model))
 
 
 def rank_test(task: Task, model: Recommender) -> NDArray[np.int32]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from benchmarks.category_floor import CategoryFloor, CategoryFloorConfig
 from models.recommender import ModelConfig, Recommender
 from models.registry import configure, model_class, names
+from pipelines.settings import Statistics
 
 _CLICKS: Final = {  # chosen on diginetica, taken for all sets of short sessions
     "length": 20,
@@ -89,9 +90,39 @@ _SPARSEY: Final[Mapping[str, Mapping[str, Any]]] = {
     "episodes_raw": {**_EPISODES, "is_corrected": False},
     "episodes_published": {**_EPISODES, **_HARD},
 }
+_NO_ENHANCEMENT: Final = {"sequence_weight": 0, "head_weight": 0, "tail_weight": 0}
+_UNIREC: Final[Mapping[str, Mapping[str, Any]]] = {
+    "no_time": {"time_module": False},
+    "no_sequences": {"sequence_weight": 0},
+    "no_items": {"head_weight": 0, "tail_weight": 0},
+    "no_taste": {"taste": False},
+    "backbone": _NO_ENHANCEMENT,
+    "product": {"score": "product"},
+    "inject": {"ie_mode": "inject"},
+    "uneven": {"teachers": "uneven"},
+    "count_by_gaps": {},
+    "bce": {"loss": "bce"},
+    "published": {
+        "loss": "bce",
+        "score": "product",
+        "teachers": "uneven",
+        "curriculum": "published",
+        "tail_weight": 0.1,
+    },
+}
+_BY_GAPS: Final = {"frequent_by": "gap_variance"}
+STATISTICS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "amazon_beauty": {"time_granularity": "day"},
+    "unirec_count_by_gaps": _BY_GAPS,
+    "unirec_published": {**_BY_GAPS, "uniform_by": "gap_variance"},
+}
+"""By data set, and by what takes part: how items and subjects are measured, where it is not as in the pipeline."""
 VARIANTS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
+    "sasrec_alike": ("sasrec", {}),
+    "sasrec_cosine": ("sasrec", {"score": "cosine"}),
     "m2trec_hashed_ids": ("m2trec", _HASHED_IDS),
     **{f"sparsey_{name}": ("sparsey", change) for name, change in _SPARSEY.items()},
+    **{f"unirec_{name}": ("unirec", change) for name, change in _UNIREC.items()},
     **{f"m2trec_hashed_ids_{name}": ("m2trec", {**_HASHED_IDS, **change}) for name, change in _ABLATIONS.items()},
 }
 """Models that take part more than once: by another name, with other settings."""
@@ -108,6 +139,11 @@ _DRAWN: Final = frozenset({"category_random", "sparsey"})
 def entrants() -> tuple[str, ...]:
     """Return the names of all that can take part."""
     return *names(), *VARIANTS, *FLOORS
+
+
+def statistics_settings(task: str, name: str) -> Statistics:
+    """Return how the training part of a data set is measured for what takes part by some name."""
+    return Statistics.model_validate({**STATISTICS.get(task, {}), **STATISTICS.get(name, {})})
 
 
 def draws(task: str, name: str) -> bool:

@@ -18,9 +18,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from benchmarks.datasets import SOURCES, Items, Log, read_columns, read_log
+from benchmarks.model_settings import statistics_settings
+from benchmarks.part_statistics import statistics_of
 from models.recommender import Validation
 from models.sequences import FIRST_ITEM, SECONDS_PER_DAY, Sequences
-from models.slices import history_slices, target_slices
+from models.slices import history_slices, statistics_slices, target_slices
 from pipelines.errors import InputError
 
 MIN_EVENTS: Final = 5  # of a user in P2
@@ -89,12 +91,14 @@ def load_task(name: str, data: Path) -> Task:
 
 
 def leave_one_out(name: str, folder: Path) -> Task:
-    """P2. Every item of the file is a candidate."""
+    """P2. Every item of the file is a candidate. Slices also tell rare targets and uneven users from the others."""
     log = read_log(folder, SOURCES[name])
     users = log.sequences.take(np.flatnonzero(log.sequences.lengths >= MIN_EVENTS))
     train, everything, validation, test = hold_out_last(users, exclude_seen=True)
     metrics = ("ndcg@10", "hit@10", "ndcg@20", "hit@20")
-    return _build(name, "P2", log.items, (train, everything), (validation, test), train, metrics)
+    task = _build(name, "P2", log.items, (train, everything), (validation, test), train, metrics)
+    measured = statistics_of(train, task.num_items, statistics_settings(name, ""))
+    return replace(task, slices=task.slices | statistics_slices(test.targets, measured))
 
 
 def next_click(name: str, folder: Path) -> Task:

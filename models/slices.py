@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.sequences import FIRST_ITEM, Sequences
+from models.statistics import Statistics
 
 NO_LIMIT: Final = np.iinfo(np.int64).max
 TARGET_EVENTS: Final = {
@@ -68,6 +69,17 @@ def history_slices(histories: Sequences) -> dict[str, NDArray[np.bool_]]:
     array([False])
     """
     return _within(histories.lengths, HISTORY_EVENTS)
+
+
+def statistics_slices(targets: Sequences, statistics: Statistics) -> dict[str, NDArray[np.bool_]]:
+    """Return the cases of uniform and of uneven subjects, and those of frequent and of rare targets, bool[C] by name.
+
+    targets: one a case, C in the order of the subjects. A subject of whom too few events are known is neither.
+    """
+    assert (targets.lengths == 1).all(), "a case has one target"
+    frequent = statistics.is_frequent[targets.items]
+    users = {"uniform_users": statistics.is_uniform, "uneven_users": statistics.is_uneven}
+    return users | {"frequent_targets": frequent, "rare_targets": ~frequent}
 
 
 def _within(numbers: NDArray[np.int64], bounds: Mapping[str, tuple[int, int]]) -> dict[str, NDArray[np.bool_]]:

@@ -47,7 +47,7 @@ def test_a_model_is_fitted_again_on_everything_for_as_many_epochs_as_were_best(
     fits: list[tuple[int, bool, int]] = []
     fit = SasRec.fit
 
-    def note(self: SasRec, train: Sequences, validation: object = None, *, seed: int) -> object:
+    def note(self: SasRec, train: Sequences, validation: object = None, *, seed: int, statistics: None) -> object:
         fits.append((len(train), validation is not None, self.config.num_epochs))
         return fit(self, train, validation, seed=seed)  # type: ignore[arg-type]
 

@@ -67,6 +67,8 @@ def test_leave_one_out_asks_for_the_last_event_of_users_with_five(tmp_path: Path
     assert task.allowed.tolist() == [False] * 2 + [True] * 7  # also 6 and 7, which nobody teaches
     assert task.candidates.shape == (2, 0)
     assert cases_of(task.slices, "target_0", "target_1_10", "history_1_5") == [[1], [0], [0, 1]]
+    assert cases_of(task.slices, "frequent_targets", "rare_targets") == [[], [0, 1]]  # 3 and 2 are, of five items
+    assert cases_of(task.slices, "uniform_users", "uneven_users") == [[0], [1]]
     assert task.counts.tolist() == [0, 0, 1, 2, 2, 1, 1, 0, 0]
 
 

@@ -1,5 +1,6 @@
 import doctest
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
@@ -7,7 +8,8 @@ from hypothesis import strategies as st
 
 from models import slices
 from models.sequences import Sequences
-from models.slices import category_slices, history_slices, target_slices
+from models.slices import category_slices, history_slices, statistics_slices, target_slices
+from tests.models.small_statistics import statistics_of
 
 Make = Callable[..., Sequences]
 COUNTS = np.array([9, 9, 0, 1, 10, 11, 50, 51])
@@ -69,3 +71,20 @@ def test_a_case_is_in_the_category_of_each_of_its_targets(sequences: Make, rows:
     for kind, name in enumerate("abc"):
         expected = [any(item >= 2 and item % 3 == kind for item in row) for row in rows]
         assert found.get(f"category_{name}", np.zeros(len(rows), bool)).tolist() == expected
+
+
+def test_subjects_and_targets_are_told_apart_by_the_statistics(sequences: Make) -> None:
+    train = sequences([2, 3], [2, 4], [2, 3])
+    statistics = replace(
+        statistics_of(train, 6),
+        is_frequent=np.array([False, False, True, False, False, False]),
+        is_uniform=np.array([True, False, False]),
+        is_uneven=np.array([False, True, False]),
+    )
+    found = statistics_slices(sequences([2], [5], [2]), statistics)
+    assert {name: mask.tolist() for name, mask in found.items()} == {
+        "uniform_users": [True, False, False],
+        "uneven_users": [False, True, False],
+        "frequent_targets": [True, False, True],
+        "rare_targets": [False, True, False],
+    }

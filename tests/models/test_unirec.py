@@ -26,7 +26,7 @@ DAY = SECONDS_PER_DAY
 TINY = UniRecConfig(
     dim=16, context_dim=4, length=8, num_blocks=1, num_epochs=6, learning_rate=0.01, batch_size=32, ramp_epochs=3
 )
-OFF = {"sequence_weight": 0, "head_weight": 0, "tail_weight": 0}
+OFF: dict[str, Any] = {"sequence_weight": 0, "head_weight": 0, "tail_weight": 0}
 READER = Reader(np.array([50, 56]))
 
 
