@@ -1,19 +1,23 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from torch import Tensor
 
+from models import training
 from models.batches import Windows
 from models.calendar import gap_numbers
 from models.catalogue import Catalogue
 from models.metrics import hit_at, relevance
 from models.negatives import NegativeSampler
 from models.sequences import FIRST_ITEM, PADDING, SECONDS_PER_DAY, Sequences
+from models.stages import StepRecord
 from models.unirec import Batch, MomentEpoch, Reader, UniRec
 from models.unirec_network import UniRecConfig
 from tests.models.small_statistics import statistics_of
@@ -183,3 +187,31 @@ def test_the_same_weights_rank_the_same_in_every_batch(shop: "Shop") -> None:
         together = model.queries(shop.histories)
         alone = np.concatenate([model.queries(shop.histories.take(np.array([row]))) for row in range(20)])
     assert np.array_equal(together[:20], alone)
+
+
+@pytest.mark.parametrize("how", [{}, {"ie_mode": "inject"}])
+def test_an_interrupted_fit_comes_to_the_same_weights(
+    shop: "Shop", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any]
+) -> None:
+    def stop(record: StepRecord) -> None:
+        if record.epoch == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_SAVES", 0)
+    statistics = statistics_of(shop.train, shop.num_items)
+    model = UniRec(TINY.model_copy(update=how), shop.catalogue)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(shop.train, seed=0, on_step=stop, folder=tmp_path, statistics=statistics)
+    resumed = UniRec(model.config, shop.catalogue)
+    report = resumed.fit(shop.train, seed=0, folder=tmp_path, statistics=statistics)
+    assert report.records[-1].epoch == TINY.num_epochs
+    for name, array in fitted(shop.train, shop.num_items, **how).state().items():
+        assert np.array_equal(array, resumed.state()[name]), name
+
+
+def test_a_loss_that_breaks_down_leaves_its_batch(shop: "Shop", tmp_path: Path) -> None:
+    model = UniRec(TINY.model_copy(update={"learning_rate": 1e30, "clip_norm": 1e30}), shop.catalogue)
+    with pytest.raises(FloatingPointError, match=r"the batch and the largest gradients are in .*safetensors"):
+        model.fit(shop.train, seed=0, folder=tmp_path, statistics=statistics_of(shop.train, shop.num_items))
+    (path,) = tmp_path.glob("*.safetensors")
+    assert {"samples", "events", "teachers", "thinned", "epoch"} <= set(load_file(path))
