@@ -5,8 +5,12 @@ who met which item. It starts from the newest snapshot that still holds: if a fi
 one before that day.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
+from typing import Final
+from uuid import uuid4
 
 from pipelines.kernel import Relation
 from pipelines.log_stages import chunks_of_days
@@ -17,6 +21,13 @@ from pipelines.statistics import interval_uniformity_kernel, item_frequency_kern
 from pipelines.store import Part, Write
 from pipelines.teaching_events import SUBJECT, events_rows, session_items_rows
 from pipelines.vocabulary import TOKENS, vocabulary_kernel
+
+RULES: Final = {
+    "item_frequency": {"frequent_by", "frequent_share"},
+    "interval_uniformity": {"uniform_by", "uniform_share"},
+    "item_neighbours": {"num_neighbours", "neighbour_days", "max_neighbour_items"},
+}
+"""Settings by which each table is made of what is counted: with others, its parts are good to count on from alone."""
 
 
 def build_item_frequency(night: Night) -> list[Write]:
@@ -38,7 +49,7 @@ def build_item_frequency(night: Night) -> list[Write]:
             "former_item_frequency": night.relation_of("item_frequency", former),
         }
         kernel = item_frequency_kernel(settings.statistics, days[-1])
-        former = night.run(kernel, relations, {days[-1]: known[days[-1]]})
+        former = night.run(kernel, relations, {days[-1]: _made_of(night, "item_frequency", known[days[-1]])})
         snapshots += former if days[-1] in kept else []
     return [
         replace_days("item_frequency", snapshots, kept),
@@ -85,7 +96,7 @@ def build_interval_uniformity(night: Night) -> list[Write]:
             "events": _events(night, days, "user_id", "event_time"),
             "former_interval_uniformity": night.relation_of("interval_uniformity", former),
         }
-        former = night.run(kernel, relations, {days[-1]: known[days[-1]]})
+        former = night.run(kernel, relations, {days[-1]: _made_of(night, "interval_uniformity", known[days[-1]])})
         snapshots += former if days[-1] in kept else []
     return [replace_days("interval_uniformity", snapshots, kept)]
 
@@ -100,7 +111,7 @@ def _shaped_by(night: Night) -> str:
 def _what_is_counted(night: Night) -> dict[date, str]:
     """For each day up to this night, a hash of the events up to it and of the settings that shape what is counted.
 
-    Parts bear it as their slice. One whose slice is not the hash of its day by now was counted from other events.
+    The slice of a part begins with it. One whose slice has another than that of its day was counted from other events.
     """
     hashes: dict[str, list[str]] = {}
     for part in night.store.parts("interactions", until=night.day):
@@ -113,8 +124,13 @@ def _what_is_counted(night: Night) -> dict[date, str]:
 
 
 def _is_of(part: Part, known: Mapping[date, str]) -> bool:
-    """Tell whether a part was counted from what is known by now; an engine may add a bucket to its slice."""
+    """Tell whether a part was counted from what is known by now; other rules, or a bucket, may follow in its slice."""
     return part.slice.split("-")[0] == known.get(date.fromisoformat(part.partition))
+
+
+def _made_of(night: Night, table: str, counted: str) -> str:
+    """The slice of a part: a hash of what was counted, and one of the settings by which the table is made of it."""
+    return f"{counted}-{rules_hash(night.settings.statistics.model_dump_json(include=RULES[table]))}"
 
 
 def _still_good(night: Night, table: str, known: Mapping[date, str]) -> list[Part]:
@@ -161,14 +177,54 @@ def _sessions(night: Night, days: Sequence[date], rows: str) -> Relation:
 
 def build_item_neighbours(night: Night) -> list[Write]:
     """Find the neighbours of each item in the window that ends with this night."""
+    return _find_neighbours(_as_of_night(night, "item_frequency", build_item_frequency), night)
+
+
+def _find_neighbours(item_frequency: list[Part], night: Night) -> list[Write]:
     statistics = night.settings.statistics
     first = night.day - timedelta(days=statistics.neighbour_days - 1)
     relations = {
         "events": _events(night, days_between(first, night.day), *SUBJECT, "item_id", "event_time"),
-        "item_frequency": night.relation_of("item_frequency", night.current("item_frequency")),
+        "item_frequency": night.relation_of("item_frequency", item_frequency),
     }
-    parts = night.run(item_neighbours_kernel(statistics, night.day), relations)
+    made_of = _made_of(night, "item_neighbours", _what_is_counted(night)[night.day])
+    parts = night.run(item_neighbours_kernel(statistics, night.day), relations, {night.day: made_of})
     return [replace_days("item_neighbours", parts, [night.day])]
+
+
+def parts_as_of(night: Night, day: date) -> dict[str, list[Part]]:
+    """Parts of item_frequency, interval_uniformity and item_neighbours as of a day up to this night.
+
+    They say of the events up to that day what is known by now, late events included, and nothing of later ones. Where
+    those that are published do not, because a file came since, because other settings made them, or because there are
+    none, they are made now and stay unpublished.
+    """
+    then = replace(night, first=day, day=day)
+    item_frequency = _as_of_night(then, "item_frequency", build_item_frequency)
+    return {
+        "item_frequency": item_frequency,
+        "interval_uniformity": uniformity_as_of(night, day),
+        "item_neighbours": _as_of_night(then, "item_neighbours", partial(_find_neighbours, item_frequency)),
+    }
+
+
+def uniformity_as_of(night: Night, day: date) -> list[Part]:
+    """Those parts that ``parts_as_of`` has of interval_uniformity."""
+    return _as_of_night(replace(night, first=day, day=day), "interval_uniformity", build_interval_uniformity)
+
+
+def _as_of_night(night: Night, table: str, build: Callable[[Night], list[Write]]) -> list[Part]:
+    """Parts of a table of this night: the published ones, if they are made of what is known by now, or else new ones.
+
+    New ones lie in a folder of their own, for a file of the same name may be a published one of the same run.
+    """
+    made_of = _made_of(night, table, _what_is_counted(night)[night.day])
+    published = night.current(table)
+    if published and all(part.slice.startswith(made_of) for part in published):
+        return published
+    writes = build(replace(night, run_id=f"{night.run_id}/{uuid4().hex}"))
+    partition = night.day.isoformat()
+    return [part for write in writes if write.table == table for part in write.parts if part.partition == partition]
 
 
 def build_metadata_vocabulary(night: Night) -> list[Write]:
