@@ -22,13 +22,15 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from models.sequences import Sequences
-from pipelines.engine import create_views
+from pipelines.engine import create_views, quote
 from pipelines.kernel import Relation
 from pipelines.ragged import to_sequences
 
 TRAIN, VALIDATION, TEST = range(NUM_PARTS := 3)
 BATCH_ROWS: Final = 100_000
 FILES: Final = ("items", "times", "offsets", "train_lengths", "validation_lengths", "is_user")
+USERS_FILE: Final = "users.parquet"
+"""Who the users are: one row a user, ``user_id`` and the ``place`` of the subject."""
 Integers = NDArray[np.int64]
 
 
@@ -107,7 +109,7 @@ def written_once(folder: Path, key: str, write: Callable[[Path], None]) -> Path:
 
 
 def _write(con: duckdb.DuckDBPyConnection, days: Days, folder: Path) -> None:
-    is_user = _number_subjects(con, days)
+    is_user = _number_subjects(con, days, folder)
     counts = np.zeros((NUM_PARTS, len(is_user)), np.int64)
     for relation, part in days.each:
         for rows in _rows(con, relation, "len(item_numbers) as num_events"):
@@ -121,13 +123,17 @@ def _write(con: duckdb.DuckDBPyConnection, days: Days, folder: Path) -> None:
         np.save(folder / f"{name}.npy", array)
 
 
-def _number_subjects(con: duckdb.DuckDBPyConnection, days: Days) -> NDArray[np.bool_]:
-    """Number the subjects in the order of their type and id; return which of them are users, bool[S]."""
+def _number_subjects(con: duckdb.DuckDBPyConnection, days: Days, folder: Path) -> NDArray[np.bool_]:
+    """Number the subjects in the order of their type and id; write the users, return who is one, bool[S]."""
     create_views(con, {"sequences": days.all.select()})
     con.execute("""
         create or replace temp table subjects as
         select subject_type, subject_id, row_number() over (order by subject_type, subject_id) - 1 as place
         from (select distinct subject_type, subject_id from sequences)
+    """)
+    con.execute(f"""
+        copy (select subject_id as user_id, place from subjects where subject_type = 'user' order by place)
+        to {quote(folder / USERS_FILE)} (format parquet)
     """)
     users = con.sql("select subject_type = 'user' as is_user from subjects order by place").to_arrow_table()
     return np.asarray(users["is_user"].to_numpy().astype(bool))

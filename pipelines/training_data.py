@@ -16,7 +16,7 @@ from pipelines.kernel import Relation
 from pipelines.night import Night
 from pipelines.runs import one_chunk
 from pipelines.store import Part
-from pipelines.training_arrays import TEST, TRAIN, VALIDATION, Days, TrainingData, ensure_arrays
+from pipelines.training_arrays import FILES, TEST, TRAIN, USERS_FILE, VALIDATION, Days, TrainingData, ensure_arrays
 from pipelines.vocabulary import FIRST_NUMBER, vocabulary_hash
 
 
@@ -100,7 +100,8 @@ def training_arrays(night: Night) -> Path:
         for day in filled
     ]
     max_events = night.settings.training.max_events
-    made_of = "\n".join([known, str(max_events), *sorted(f"{part.partition} {part.sha256}" for part in parts)])
+    shape = f"{max_events} {FILES} {USERS_FILE}"
+    made_of = "\n".join([known, shape, *sorted(f"{part.partition} {part.sha256}" for part in parts)])
     key = hashlib.sha256(made_of.encode()).hexdigest()
     days = Days(night.relation_of("training_sequences", parts, known), each, max_events, key)
     with night.connect() as con:
