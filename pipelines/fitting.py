@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Any, Final, Literal
@@ -32,7 +33,9 @@ from models.recommender import (
 )
 from models.sequences import Sequences
 from models.stages import StepRecord
+from models.statistics import Statistics
 from pipelines.item_fields import read_catalogue
+from pipelines.statistics_arrays import read_statistics
 from pipelines.training_arrays import TrainingData
 from pipelines.training_data import distinct, non_empty
 
@@ -47,12 +50,21 @@ OnStep = Callable[[StepRecord], None]
 _log = logging.getLogger("nightly.training")
 
 
+class KnownStatistics(BaseModel):
+    """Where the statistics of a chain are, and as of which day they have to be: the last one that it learns from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folder: Path
+    as_of: date
+
+
 class Fit(BaseModel):
     """What is fitted: the arrays, the model, and the chain that says which part of the arrays it may see.
 
-    catalogue: arrays of the items' values, for a model that uses them. folder: where an interrupted fit keeps what it
-    needs to go on. start: the checkpoint whose weights training begins with, if any. exclude_seen: whether lists hide
-    the items of the history.
+    catalogue: arrays of the items' values, for a model that uses them; statistics: likewise. folder: where an
+    interrupted fit keeps what it needs to go on. start: the checkpoint whose weights training begins with, if any.
+    exclude_seen: whether lists hide the items of the history.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,6 +79,7 @@ class Fit(BaseModel):
     exclude_seen: bool
     folder: Path
     start: Path | None = None
+    statistics: KnownStatistics | None = None
 
 
 def fit_here(fit: Fit, on_step: OnStep) -> tuple[Recommender, FitReport]:
@@ -76,8 +89,11 @@ def fit_here(fit: Fit, on_step: OnStep) -> tuple[Recommender, FitReport]:
     known = data.train if fit.chain == EVALUATION else data.everything
     validation = validation_part(data, exclude_seen=fit.exclude_seen) if fit.chain == EVALUATION else None
     start = checkpoint.read_state(fit.start) if fit.start else None
-    train = _with_events(known)
-    return model, model.fit(train, validation, seed=fit.seed, on_step=on_step, folder=fit.folder, start=start)
+    train, statistics = _with_events(known, fit.statistics)
+    report = model.fit(
+        train, validation, seed=fit.seed, on_step=on_step, folder=fit.folder, start=start, statistics=statistics
+    )
+    return model, report
 
 
 def validation_part(data: TrainingData, *, exclude_seen: bool) -> Validation | None:
@@ -131,9 +147,13 @@ def _unfitted(fit: Fit) -> Recommender:
     return registry.build(fit.model, config, read_catalogue(fit.catalogue, fit.num_items))
 
 
-def _with_events(sequences: Sequences) -> Sequences:
-    """Leave out the sequences without an event; what is complete is not copied."""
-    return sequences if sequences.lengths.all() else sequences.take(non_empty(sequences))
+def _with_events(sequences: Sequences, known: KnownStatistics | None) -> tuple[Sequences, Statistics | None]:
+    """Leave out the sequences without an event, and what is known of them; what is complete is not copied."""
+    statistics = read_statistics(known.folder, known.as_of) if known else None
+    if sequences.lengths.all():
+        return sequences, statistics
+    subjects = non_empty(sequences)
+    return sequences.take(subjects), statistics.take(subjects) if statistics else None
 
 
 def main(job: str) -> None:

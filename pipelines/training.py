@@ -25,9 +25,10 @@ from models.recommender import (
 from models.registry import learns_by_gradient, model_class
 from models.sequences import Sequences
 from pipelines.errors import InputError
-from pipelines.fitting import EVALUATION, SERVING, Fit, OnStep, fit_here, fit_in_processes
+from pipelines.fitting import EVALUATION, SERVING, Fit, KnownStatistics, OnStep, fit_here, fit_in_processes
 from pipelines.item_fields import catalogue_arrays, read_catalogue
 from pipelines.night import Night
+from pipelines.statistics_arrays import statistics_arrays
 from pipelines.store import Part, Write
 from pipelines.training_arrays import TrainingData
 from pipelines.training_data import Vocabulary, load_vocabulary, newest_day, training_arrays, vocabulary_hash_of
@@ -98,6 +99,7 @@ def _fit(
         exclude_seen=night.settings.recommendations.exclude_seen,
         folder=night.store.scratch / "training" / name / chain,
         start=_start(night, name, config, chain, TrainingData.read(arrays)) if warm else None,
+        statistics=_statistics(night, name, chain, vocabulary, arrays),
     )
     try:
         with progress_told(name, chain, getattr(config, "num_epochs", 1)) as on_step:
@@ -138,6 +140,20 @@ def _start(night: Night, name: str, config: ModelConfig, chain: Chain, data: Tra
         return None
     then = vocabulary_hash_of(night, date.fromisoformat(part.partition))
     return folder if header.as_of <= newest and header.vocabulary_hash == then else None
+
+
+def _statistics(night: Night, name: str, chain: Chain, vocabulary: Vocabulary, arrays: Path) -> KnownStatistics | None:
+    """Those of a chain, as of the last day that it learns from, for a model that uses them.
+
+    Raises NothingToLearn where there is no such day.
+    """
+    if not model_class(name).capabilities.uses_statistics:
+        return None
+    newest = newest_day(TrainingData.read(arrays).train, night.settings.nights.time_zone)
+    as_of = newest if chain == EVALUATION else night.day
+    if as_of is None:
+        raise NothingToLearn(f"{name}: no statistics without an event")
+    return KnownStatistics(folder=statistics_arrays(night, chain, as_of, vocabulary, arrays), as_of=as_of)
 
 
 def _broken_loss(night: Night, name: str, error: FloatingPointError) -> InputError:

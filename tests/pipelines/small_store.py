@@ -100,7 +100,7 @@ def make_night(
     brand: str = "",
     categories: Mapping[str, str] = NO_CATEGORIES,
 ) -> Night:
-    """Publish what precedes training in the night of day `last`: sessions, items, vocabulary, training sequences.
+    """Publish what precedes training in the night of day `last`; the statistics are left to those who need them.
 
     The ledger says that each day had one file, whose content are the visits of the day. The vocabulary
     knows the items, and the brand of all of them if there is one; new ones are known since this night. A category is a
@@ -112,6 +112,7 @@ def make_night(
     for visit in visits:
         by_day[day(visit.day)].append(visit.row())
     names = sorted(set(items) or {item for visit in visits for item in visit.items})
+    publish(night, "interactions", {of: _interactions(rows) for of, rows in by_day.items()})
     publish(night, "sessions", by_day)
     publish(night, "source_files", {of: [_source_file(of, rows)] for of, rows in by_day.items()})
     paths = {name: categories[name].split(">") if name in categories else [] for name in names}
@@ -129,6 +130,27 @@ def make_night(
     night.store.publish(build_metadata_vocabulary(night))
     night.store.publish(build_training_sequences(night))
     return night
+
+
+def _interactions(sessions: Sequence[Row]) -> list[Row]:
+    """One row an event; the visits of these tests end on the day on which they begin."""
+    return [
+        {
+            "event_date": session["session_date"],
+            "user_id": session["user_id"],
+            "item_id": item,
+            "event_time": time,
+            "event_type": kind,
+            "weight": float(kind == "view"),
+            "source_session": session["source_session"],
+            "source_file": f"{session['session_date']}.json",
+            "source_row": row,
+        }
+        for session in sessions
+        for row, (item, time, kind) in enumerate(
+            zip(session["item_ids"], session["event_times"], session["event_types"], strict=True), 1
+        )
+    ]
 
 
 def _source_file(of: date, rows: Sequence[Row]) -> Row:

@@ -1,6 +1,7 @@
 import json
 import logging
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from models import registry
 from models.recommender import NothingToLearn
 from models.stages import StepRecord
-from pipelines.fitting import EVALUATION, SERVING, Fit, fit_here, fit_in_processes
+from pipelines.fitting import EVALUATION, SERVING, Fit, KnownStatistics, fit_here, fit_in_processes
 from pipelines.item_fields import INDEX_FILE, QUANTITIES
 from pipelines.training_data import training_arrays
 from tests.pipelines.small_store import Visit, make_night
@@ -49,6 +50,12 @@ def test_two_processes_fit_what_one_does(tmp_path: Path, chain: str) -> None:
     assert [r.loss for r in report.records] == pytest.approx([r.loss for r in expected.records], rel=1e-4)
     for name, weights in alone.state().items():
         np.testing.assert_allclose(together.state()[name], weights, atol=1e-3)
+
+
+def test_other_processes_are_told_where_the_statistics_are(tmp_path: Path) -> None:
+    known = KnownStatistics(folder=tmp_path / "o'brien", as_of=date(2026, 3, 1))
+    fit = fit_of(tmp_path, VISITS, SERVING).model_copy(update={"statistics": known})
+    assert Fit.model_validate_json(fit.model_dump_json()).statistics == known
 
 
 @pytest.mark.all  # each start of torchrun takes seconds

@@ -11,6 +11,7 @@ from models.checkpoint import HEADER_FILE, WEIGHTS_FILE
 from models.popular import Popular, PopularConfig
 from models.recommender import FitReport, ModelConfig, Recommender, Validation
 from models.sequences import Sequences
+from models.statistics import Statistics
 from pipelines.contracts import TRAINING_RUNS
 from pipelines.errors import InputError
 from pipelines.night import Night
@@ -61,6 +62,52 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> type[Recorder]:
     monkeypatch.setattr(Recorder, "calls", [], raising=False)
     monkeypatch.setattr("models.registry.build", build)
     return Recorder
+
+
+class Statistician(Popular):
+    """Remembers the part on which each fit was called, with its statistics."""
+
+    capabilities = replace(Popular.capabilities, uses_statistics=True)
+    calls: list[tuple[Sequences, Statistics]]
+
+    def fit(self, train: Sequences, *args: Any, statistics: Statistics | None = None, **how: Any) -> FitReport:
+        assert statistics is not None
+        self.calls.append((train, statistics))
+        return super().fit(train, *args, statistics=statistics, **how)
+
+
+@pytest.fixture
+def statistician(monkeypatch: pytest.MonkeyPatch) -> type[Statistician]:
+    monkeypatch.setattr(Statistician, "calls", [], raising=False)
+    for module in ("models.registry", "pipelines.training"):
+        monkeypatch.setattr(f"{module}.model_class", lambda name: {"popular": Statistician}[name])
+    return Statistician
+
+
+def test_each_chain_gets_the_statistics_of_its_own_subjects_as_of_its_own_last_day(
+    tmp_path: Path, statistician: type[Statistician]
+) -> None:
+    trained(tmp_path, (*WEEK, Visit("abe", 5, "f")), 5, "popular")  # abe is the first user, and was not there on day 2
+    (early, known), (everything, all_known) = statistician.calls
+    assert (known.as_of, all_known.as_of) == (day(2), day(5))
+    # x comes without a user id; then ann, bob and cy. Up to day 2 the visits of ann lie the furthest apart, two days.
+    assert (len(early), known.is_uniform.tolist()) == (4, [False, False, True, True])
+    assert known.is_uneven.tolist() == [False, True, False, False]
+    # Up to day 5 bob's do, four days; abe came once.
+    assert (len(everything), all_known.is_uniform.tolist()) == (5, [False, False, True, False, True])
+    assert all_known.is_uneven.tolist() == [False, False, False, True, False]
+    # a to f are 2 to 7: c has 4 events up to day 2, and of those with 3 b comes first.
+    assert np.flatnonzero(known.is_frequent).tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("num_days", [1, 2])
+def test_without_a_day_before_the_last_two_a_model_of_statistics_is_not_evaluated(
+    tmp_path: Path, statistician: type[Statistician], num_days: int
+) -> None:
+    visits = tuple(Visit("ann", number, "abc") for number in range(num_days))
+    night = trained(tmp_path, visits, 5, "popular")
+    assert [statistics.as_of for _, statistics in statistician.calls] == [day(5)]
+    assert not folder_of(night, "popular", EVALUATION).exists()
 
 
 def test_evaluation_learns_to_n_minus_2_and_serving_learns_everything(tmp_path: Path, recorder: type[Recorder]) -> None:
