@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from models.registry import learns_by_gradient
+from models.registry import learns_by_gradient, model_class
 from pipelines.evaluation import build_metrics
 from pipelines.log_stages import build_interactions, build_items, build_sessions
 from pipelines.night import Night
@@ -101,18 +101,26 @@ def all_stages(settings: Settings) -> tuple[Stage, ...]:
         *DATA_STAGES,
         *VOCABULARY_STAGES,
         *trained,
-        Stage("metrics", {"metrics": "metrics"}, build_metrics, names, "evaluation", frozenset({"python", "parquet"})),
+        Stage(
+            "metrics",
+            {"metrics": "metrics"},
+            build_metrics,
+            ("interval_uniformity", *names),
+            "evaluation",
+            frozenset({"python", "parquet"}),
+        ),
         _publishing_stage("recommendations", build_recommendations, names),
         _publishing_stage("related_items", build_related_items, names),
     )
 
 
 def _training_stage(name: str) -> Stage:
+    statistics = ("item_neighbours", "interval_uniformity") if model_class(name).capabilities.uses_statistics else ()
     return Stage(
         f"trained_{name}",
         {f"trained_{name}": "training_runs"},
         lambda night: train_model(night, name),
-        ("training_sequences",),
+        ("training_sequences", *statistics),
         "training",
         frozenset({"python", "torch"} if learns_by_gradient(name) else {"python"}),
         descriptions={f"trained_{name}": f"The model {name}: its checkpoints of both chains, and its training_runs."},

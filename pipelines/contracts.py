@@ -314,7 +314,8 @@ METRICS = Contract(
             "users (all), known_users, new_users or anonymous_sessions; of users and anonymous_sessions also those "
             "whose rarest target had 0, 1_10, 11_50 or over_50 training events, as users_target_1_10, those with a "
             "target in one of the 10 first categories of most cases, as users_category_Shoes, and those whose history "
-            "has 1_5, 6_20 or over_20 events, as users_history_1_5",
+            "has 1_5, 6_20 or over_20 events, as users_history_1_5; of users alone users_uniform and users_uneven, who "
+            "came in even or uneven intervals before, as interval_uniformity says of those with two gaps",
         ),
         Column(
             "metric",

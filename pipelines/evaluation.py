@@ -3,8 +3,9 @@
 Cases are the users who acted on N, with their history up to N-1, and the anonymous sessions of N, whose first half
 asks for the second. A user without history is a case too, and gets the fallback, as when serving. Both kinds are also
 sliced by the training events of the target, of several the rarest, by its first category, for the categories of most
-cases, and by the events of the history (see ``models.slices``). A metric that cannot be measured on a slice has no row
-there.
+cases, and by the events of the history (see ``models.slices``). Users are also sliced by whether they came in even or
+uneven intervals up to N-2; with too few gaps until then, they did neither. A metric that cannot be measured on a slice
+has no row there.
 
 A model that tells how familiar behaviour is tells it of the night itself: of what each subject did on N, where that
 concerns at least two items, for one item alone says nothing about what goes together. An item that is new on N is known
@@ -25,16 +26,17 @@ from models.sequences import Sequences
 from models.slices import category_slices, history_slices, target_slices
 from pipelines.night import Night
 from pipelines.ranking import fit_fallback, rank
+from pipelines.statistics_arrays import Uniformity, uniformity_of
 from pipelines.store import Write
 from pipelines.training import EVALUATION, load_model
 from pipelines.training_arrays import TrainingData
 from pipelines.training_data import (
     Vocabulary,
     distinct,
-    load_training_data,
     load_vocabulary,
     newest_day,
     non_empty,
+    training_arrays,
 )
 
 PROTOCOL: Final = "next_night"
@@ -79,11 +81,12 @@ class Exam:
 
 def build_metrics(night: Night) -> list[Write]:
     """Score every model of this night; without an evaluation chain or a case, its part is empty."""
-    data, vocabulary = load_training_data(night), load_vocabulary(night)
+    arrays, vocabulary = training_arrays(night), load_vocabulary(night)
+    data = TrainingData.read(arrays)
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in night.settings.training.models}
     latest = newest_day(data.train, night.settings.nights.time_zone)
     if latest is not None:
-        exam = _set_exam(data, _before(night, vocabulary))
+        exam = _set_exam(data, _before(night, vocabulary), uniformity_of(night, latest, arrays))
         for name in rows:
             model = load_model(night, name, EVALUATION, vocabulary, latest)
             rows[name] = list(_examine(night, model, exam)) if model else []
@@ -98,10 +101,10 @@ def _before(night: Night, vocabulary: Vocabulary) -> Vocabulary:
     return replace(vocabulary, is_listed=vocabulary.is_listed & ~vocabulary.is_new)
 
 
-def _set_exam(data: TrainingData, vocabulary: Vocabulary) -> Exam:
+def _set_exam(data: TrainingData, vocabulary: Vocabulary, uniformity: Uniformity) -> Exam:
     train = data.train
     counts = np.bincount(train.items, minlength=vocabulary.num_items).astype(np.int64)
-    kinds = {USERS: user_cases(data), SESSIONS: session_cases(data)}
+    kinds = {USERS: user_cases(data, uniformity), SESSIONS: session_cases(data)}
     cases = tuple(_sliced(name, some, counts, vocabulary) for name, some in kinds.items() if len(some))
     return Exam(cases, night_behaviour(data), fit_fallback(train, vocabulary.num_items), counts, vocabulary)
 
@@ -124,7 +127,7 @@ def _examine(night: Night, model: Recommender, exam: Exam) -> Iterator[dict[str,
         yield {"as_of_date": night.day, "model": model.name, "protocol": PROTOCOL, **row}
 
 
-def user_cases(data: TrainingData) -> Cases:
+def user_cases(data: TrainingData, uniformity: Uniformity) -> Cases:
     """Users with an event on night N: histories up to N-1, targets of N."""
     chosen = non_empty(data.test)
     chosen = chosen[data.is_user[chosen]]
@@ -132,6 +135,7 @@ def user_cases(data: TrainingData) -> Cases:
     histories = data.everything.cut(data.everything.offsets[chosen], num_known)
     known = histories.lengths > 0
     slices = {USERS: np.ones(len(chosen), bool), "known_users": known, "new_users": ~known}
+    slices |= {f"{USERS}_uniform": uniformity.is_uniform[chosen], f"{USERS}_uneven": uniformity.is_uneven[chosen]}
     return Cases(histories, distinct(data.test.take(chosen)), slices)
 
 

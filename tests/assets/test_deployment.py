@@ -56,11 +56,10 @@ def test_the_asset_graph_is_this(definitions: dg.Definitions) -> None:
         "training_sequences": ["metadata_vocabulary", "sessions"],
         "trained_popular": ["training_sequences"],
         "trained_markov": ["training_sequences"],
-        "metrics": ["trained_markov", "trained_popular"],
+        "metrics": ["interval_uniformity", "trained_markov", "trained_popular"],
         "recommendations": ["trained_markov", "trained_popular"],
         "related_items": ["trained_markov", "trained_popular"],
         "published_views": [
-            "interval_uniformity",
             "item_neighbours",
             "item_users",
             "metrics",

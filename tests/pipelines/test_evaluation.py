@@ -14,6 +14,7 @@ from pipelines.contracts import METRICS
 from pipelines.evaluation import Cases, build_metrics, session_cases, user_cases
 from pipelines.night import Night
 from pipelines.settings import Settings
+from pipelines.statistics_arrays import Uniformity
 from pipelines.training import CHECKPOINTS, EVALUATION, SERVING
 from pipelines.training_arrays import TrainingData
 from tests.pipelines.small_metrics import WHOLE, measured, trained
@@ -40,6 +41,12 @@ def data_of(subjects: list[Subject]) -> TrainingData:
     return TrainingData(everything, parts[0].lengths, parts[1].lengths, np.array([one[0] for one in subjects], bool))
 
 
+def by_turns(num_subjects: int) -> Uniformity:
+    """Of three subjects the first comes evenly, the second unevenly, and of the third nothing is known."""
+    turns = np.arange(num_subjects) % 3
+    return Uniformity(turns == 0, turns == 1)
+
+
 def items() -> st.SearchStrategy[list[int]]:
     return st.lists(st.integers(2, 7), max_size=7)
 
@@ -58,12 +65,15 @@ def assert_cases(cases: Cases, expected: list[tuple[list[int], set[int]]]) -> No
 @settings(deadline=None)
 @given(SUBJECTS)
 def test_user_cases_equal_the_plain_definition(subjects: list[Subject]) -> None:
-    cases = user_cases(data_of(subjects))
+    cases = user_cases(data_of(subjects), by_turns(len(subjects)))
     asked = [(early + late, set(test)) for is_user, early, late, test in subjects if is_user and test]
     assert_cases(cases, asked)
     assert cases.slices["users"].tolist() == [True] * len(asked)
     assert cases.slices["known_users"].tolist() == [bool(history) for history, _ in asked]
     assert cases.slices["new_users"].tolist() == [not history for history, _ in asked]
+    turns = [number % 3 for number, (is_user, _, _, test) in enumerate(subjects) if is_user and test]
+    assert cases.slices["users_uniform"].tolist() == [turn == 0 for turn in turns]
+    assert cases.slices["users_uneven"].tolist() == [turn == 1 for turn in turns]
 
 
 @settings(deadline=None)
@@ -81,7 +91,8 @@ def test_session_cases_equal_the_plain_definition(subjects: list[Subject]) -> No
 
 
 def test_a_user_is_asked_with_all_before_the_night_and_judged_by_each_item_of_it_once() -> None:
-    cases = user_cases(data_of([(True, [5, 2], [3], [4, 5, 4]), (True, [2], [2], []), (True, [], [], [6])]))
+    subjects: list[Subject] = [(True, [5, 2], [3], [4, 5, 4]), (True, [2], [2], []), (True, [], [], [6])]
+    cases = user_cases(data_of(subjects), by_turns(3))
     assert_cases(cases, [([5, 2, 3], {4, 5}), ([], {6})])
 
 
@@ -137,11 +148,12 @@ def test_a_user_is_asked_with_what_came_after_the_model_was_trained(tmp_path: Pa
 
 
 def test_slices_count_their_cases(chain: Night) -> None:
+    """The five known users have the same gaps, the guide one alone: the first two of them are still among the 40 %."""
     for slices in measured(chain).values():
         counts = {name: {row["num_cases"] for row in rows.values()} for name, rows in slices.items()}
         assert counts == {
             "users": {7}, "known_users": {5}, "new_users": {2}, "anonymous_sessions": {1},
-            "users_target_1_10": {7}, "users_history_6_20": {5},
+            "users_target_1_10": {7}, "users_history_6_20": {5}, "users_uniform": {2}, "users_uneven": {3},
             "anonymous_sessions_target_1_10": {1}, "anonymous_sessions_history_1_5": {1},
         }  # fmt: skip
 
@@ -263,10 +275,44 @@ def test_slices_tell_rare_targets_and_short_histories_apart(counted: dict[str, d
     """Of several targets the rarest decides: ann's e, new's d and the session's e and f nobody had chosen before."""
     cases = {name: int(rows["hit@5"]["num_cases"]) for name, rows in counted.items() if name not in WHOLE}
     assert cases == {
-        "users_target_0": 2, "users_target_1_10": 1, "users_history_6_20": 2,
+        "users_target_0": 2, "users_target_1_10": 1, "users_history_6_20": 2, "users_uniform": 1, "users_uneven": 1,
         "anonymous_sessions_target_0": 1, "anonymous_sessions_history_1_5": 1,
     }  # fmt: skip
     assert counted["users_target_1_10"]["mrr@5"]["value"] == 1.0  # bob wants b and a
+
+
+# Up to day 3, which is N-2, even comes at noon, odd comes three times on one day, and of few there is one gap.
+INTERVALS = (
+    *(Visit("even", number, "a") for number in range(4)),
+    *(Visit("odd", 1, "b", hour=hour) for hour in (1, 1.1, 20)),
+    *(Visit("few", number, "c") for number in (0, 2)),
+)
+ON_THE_NIGHT = (Visit("even", 5, "a"), Visit("odd", 5, "b"), Visit("few", 5, "c"), Visit("new", 5, "ab"))
+
+
+@pytest.mark.parametrize(
+    "on_n_minus_1",
+    [
+        (Visit("odd", 4, "c"),),
+        (*(Visit("even", 4, "d", hour=hour) for hour in (0, 0.02, 9, 9.02)), Visit("few", 4, "d")),
+    ],
+    ids=["as they were", "the other way round"],
+)
+def test_users_are_even_or_uneven_by_what_was_known_before_the_last_two_nights(
+    tmp_path: Path, on_n_minus_1: tuple[Visit, ...]
+) -> None:
+    found = measured(trained(tmp_path, (*INTERVALS, *on_n_minus_1, *ON_THE_NIGHT), 5, "popular"))["popular"]
+    ranks = {name: (rows["hit@5"]["num_cases"], rows["mrr@5"]["value"]) for name, rows in found.items()}
+    # Popular are a, b, c in this order, so the rank of the target tells who it is.
+    assert (ranks["users_uniform"], ranks["users_uneven"]) == ((1, 1.0), (1, 0.5))
+    assert ranks["users"][0] == 4
+
+
+def test_nobody_with_a_single_gap_is_even_or_uneven(tmp_path: Path) -> None:
+    visits = [Visit("few", number, "c") for number in (0, 2, 4, 5)]
+    found = measured(trained(tmp_path, tuple(visits), 5, "popular"))["popular"]
+    assert "users" in found
+    assert {"users_uniform", "users_uneven"}.isdisjoint(found)
 
 
 def test_list_metrics_are_those_counted_by_hand(tmp_path: Path) -> None:
