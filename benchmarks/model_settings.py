@@ -33,6 +33,17 @@ _CLICKS_M2TREC: Final = {  # likewise
     "num_negatives": 2048,
     "negatives": "popularity",
 }
+_BEAUTY_ALIKE: Final = {  # of unirec, and of the sasrec beside it
+    "dim": 128,
+    "num_blocks": 1,
+    "dropout": 0.6,
+    "num_epochs": 12,
+    "patience": 12,
+    "schedule": "cosine",
+    "warmup_steps": 100,
+    "weight_decay": 0.5,
+}
+_BEAUTY_UNIREC: Final = {**_BEAUTY_ALIKE, "ramp_epochs": 5}
 _NEWS_EPOCHS: Final = 5  # of all networks: the most sessions, of articles that are read for a day or two
 _CLICK_TASKS: Final = ("diginetica", "retailrocket", "yoochoose_100k", "globo_news")
 SETTINGS: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
@@ -52,6 +63,9 @@ SETTINGS: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
     },
     ("amazon_beauty", "gru4rec"): {"num_epochs": 40, "patience": 5, "dropout": 0.5},
     ("amazon_beauty", "sasrec"): {"num_epochs": 40, "patience": 5, "dropout": 0.5, "weight_decay": 0.1},
+    ("amazon_beauty", "unirec"): _BEAUTY_UNIREC,
+    ("amazon_beauty", "sasrec_alike"): _BEAUTY_ALIKE,
+    ("amazon_beauty", "sasrec_cosine"): _BEAUTY_ALIKE,
     ("amazon_beauty", "m2trec"): {"length": 50, "num_epochs": 12, "batch_size": 256, "dropout": 0.3},
     **{(task, "sasrec"): _CLICKS for task in _CLICK_TASKS},
     **{(task, "m2trec"): _CLICKS_M2TREC for task in _CLICK_TASKS},

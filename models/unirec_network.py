@@ -43,14 +43,14 @@ class UniRecConfig(NextItemConfig):
     "published" is that of the published code, whose 200 epochs are spread over ramp_epochs.
     """
 
-    context_dim: int = Field(default=32, ge=1, le=4096)
+    context_dim: int = Field(default=8, ge=1, le=4096)
     num_blocks: int = Field(default=2, ge=1, le=64)
     num_heads: PositiveInt = 2
     time_module: bool = True
     taste: bool = True
     sequence_weight: NonNegativeFloat = 0.2
     head_weight: NonNegativeFloat = 0.3
-    tail_weight: NonNegativeFloat = 1.0
+    tail_weight: NonNegativeFloat = 20
     teachers: Literal["uniform", "uneven"] = "uniform"
     ie_mode: Literal["loss", "inject"] = "loss"
     inject_share: float = Field(default=0.5, ge=0, le=1)
