@@ -2,6 +2,8 @@
 
 A loss is weighed by a curriculum. Here it never falls: what is easy counts from the start, what is hard grows in. That
 of the published code turns at its epoch 100; it is kept for comparison.
+An item is made of its neighbours alone. The published code makes it of itself and them, and asks frequent items for
+themselves: so it learns to copy, and then makes of a rare item what that is already.
 Differences are told in parts of the mean square of what is compared, so that no loss falls because vectors shrink.
 
 Shapes: R sequences, N items, K neighbours, D features.
@@ -52,10 +54,10 @@ class Curriculum:
         return math.sin(math.pi / 2 * self._published_epoch(epoch) / 220)
 
     def _progress(self, epoch: int) -> float:
-        return (epoch - 1) / self.ramp_epochs
+        return epoch / self.ramp_epochs
 
     def _published_epoch(self, epoch: int) -> float:
-        return (epoch - 1) * PUBLISHED_EPOCHS / self.ramp_epochs
+        return min((epoch - 1) * PUBLISHED_EPOCHS / self.ramp_epochs, PUBLISHED_EPOCHS - 1)  # beyond, signs change
 
 
 def _eased(share: Tensor) -> Tensor:
@@ -69,28 +71,28 @@ def sequence_loss(told_RD: Tensor, teacher_RD: Tensor, weights_R: Tensor) -> Ten
 
 
 def neighbourhoods(own_ND: Tensor, neighbours_NK: Tensor, table_VD: Tensor) -> Tensor:
-    """Return items beside the mean of their neighbours, float[N, 2 * D], the more alike the heavier.
+    """Return the mean of the neighbours of some items, float[N, D], the more alike the heavier.
 
-    neighbours_NK: item numbers, PADDING where there are fewer, but at least one a row.
+    The items themselves get no gradient. neighbours_NK: item numbers, PADDING where there are fewer, but at least one.
     """
     near_NKD = F.embedding(neighbours_NK, table_VD)
-    alike_NK = torch.einsum("nd,nkd->nk", own_ND, near_NKD).masked_fill(neighbours_NK == PADDING, -torch.inf)
-    return torch.cat([own_ND, torch.einsum("nk,nkd->nd", alike_NK.softmax(dim=1), near_NKD)], dim=1)
+    alike_NK = torch.einsum("nd,nkd->nk", own_ND.detach(), near_NKD).masked_fill(neighbours_NK == PADDING, -torch.inf)
+    return torch.einsum("nk,nkd->nd", alike_NK.softmax(dim=1), near_NKD)
 
 
-def head_loss(enhance: nn.Module, beside_ND2: Tensor, own_ND: Tensor, weights_N: Tensor) -> Tensor:
-    """Return how far the vectors of frequent items are from what is made of them and their neighbours.
+def head_loss(enhance: nn.Module, near_ND: Tensor, own_ND: Tensor, weights_N: Tensor) -> Tensor:
+    """Return how far the vectors of frequent items are from what is made of their neighbours.
 
     The items stand: what learns is how to make it, and the neighbours.
     """
-    distance_N = (enhance(beside_ND2) - own_ND.detach()).square().mean(dim=1)
+    distance_N = (enhance(near_ND) - own_ND.detach()).square().mean(dim=1)
     return (weights_N * distance_N).mean() / _mean_square(own_ND)
 
 
-def tail_loss(enhance: nn.Module, beside_ND2: Tensor, own_ND: Tensor) -> Tensor:
-    """Return how far the vectors of rare items are from what is made of them and their neighbours, which stands."""
+def tail_loss(enhance: nn.Module, near_ND: Tensor, own_ND: Tensor) -> Tensor:
+    """Return how far the vectors of rare items are from what is made of their neighbours, which stands."""
     with torch.no_grad():
-        made_ND = enhance(beside_ND2)
+        made_ND = enhance(near_ND)
     return (own_ND - made_ND).square().mean() / _mean_square(own_ND)
 
 

@@ -36,6 +36,8 @@ class Statistics:
             raise ValueError(f"is_uniform has {len(self.is_uniform)} subjects, is_uneven {len(self.is_uneven)}")
         if (self.is_uniform & self.is_uneven).any():
             raise ValueError(f"subject {int(np.argmax(self.is_uniform & self.is_uneven))} is both uniform and uneven")
+        if not self.neighbours.shape[1]:
+            raise ValueError("neighbours has no column; it needs one, of padding where no item has a neighbour")
         lowest, highest = self.neighbours.min(initial=PADDING), self.neighbours.max(initial=PADDING)
         if lowest < PADDING or highest >= self.num_items:
             raise ValueError(f"neighbours are items {lowest} to {highest}; allowed: 0 to {self.num_items - 1}")

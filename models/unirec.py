@@ -91,7 +91,9 @@ class UniRec(NextItem[UniRecConfig]):
         self._rare = np.flatnonzero(~statistics.is_frequent & is_near & (config.ie_mode == "inject"))
         self._neighbours = statistics.neighbours[self._rare]
         self._easiness = torch.from_numpy(self._easiness_of(train, statistics.gap_variance))
-        self._curriculum = Curriculum(config.curriculum, config.ramp_epochs)
+        self._curriculum = Curriculum(
+            config.curriculum, 1 if start else config.ramp_epochs
+        )  # a start knows what is easy
         is_teacher = statistics.is_uniform if config.teachers == "uniform" else statistics.is_uneven
         self._teaches, self._is_frequent = is_teacher & (config.sequence_weight > 0), statistics.is_frequent
         yield from super().stages(train, validation, run, _weights(start) if start else None)
@@ -101,7 +103,7 @@ class UniRec(NextItem[UniRecConfig]):
         if self.config.curriculum == "published":
             variance = np.nan_to_num(gap_variance)
             return (1 - variance / max(1.0, variance.max())).astype(np.float32)
-        counts = np.log1p(np.bincount(train.items, minlength=self.num_items))
+        counts = np.log1p(np.bincount(train.without_unknown().items, minlength=self.num_items))
         return (counts / counts.max()).astype(np.float32)
 
     def build_encoder(self) -> Network:
@@ -151,14 +153,14 @@ class UniRec(NextItem[UniRecConfig]):
         items_N, near_NK = self._sampled_neighbours(torch.unique(batch.events[:, :, 0]).numpy(), generator)
         table_VD = network.items.weight
         own_ND = table_VD[items_N.to(self._device)]
-        beside_ND2 = neighbourhoods(own_ND, near_NK.to(self._device), table_VD)
+        near_ND = neighbourhoods(own_ND, near_NK.to(self._device), table_VD)
         frequent = torch.from_numpy(self._is_frequent)[items_N]
         if config.head_weight and frequent.any():
             weights = self._curriculum.of_frequent(epoch, self._easiness[items_N[frequent]]).to(self._device)
-            yield config.head_weight * head_loss(network.enhance, beside_ND2[frequent], own_ND[frequent], weights)
+            yield config.head_weight * head_loss(network.enhance, near_ND[frequent], own_ND[frequent], weights)
         if tail_weight and not frequent.all():
             weight = tail_weight * self._curriculum.of_rare(epoch)
-            yield weight * tail_loss(network.enhance, beside_ND2[~frequent], own_ND[~frequent])
+            yield weight * tail_loss(network.enhance, near_ND[~frequent], own_ND[~frequent])
 
     def _sampled_neighbours(self, numbers: NDArray[np.int64], generator: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Return those of some items that have neighbours, and a few of these drawn for each."""

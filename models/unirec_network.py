@@ -11,7 +11,8 @@ Shapes: B sequences, L positions (Q of them ask), D item features, C features of
 R rare items, K neighbours, F fields of the calendar.
 """
 
-from typing import Final, Literal, Self
+from collections.abc import Mapping
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 import torch
@@ -25,11 +26,15 @@ from models.cosine import cosine_query
 from models.dropout import Dropout
 from models.next_item import Encoder, NextItemConfig
 from models.sequences import PADDING
-from models.transformer import check_heads
 
 NUM_PERIODS: Final = 16
 HARMONICS: Final = 3
 NUM_FIELDS: Final = len(FIELD_SIZES)
+
+
+_OF_TRAINING: Final = frozenset(
+    {"sequence_weight", "head_weight", "tail_weight", "teachers", "curriculum", "ramp_epochs", "inject_share"}
+)
 
 
 class UniRecConfig(NextItemConfig):
@@ -60,8 +65,15 @@ class UniRecConfig(NextItemConfig):
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
-        check_heads(self.dim + self.context_dim, self.num_heads)
+        if (self.dim + self.context_dim) % self.num_heads:
+            raise ValueError(
+                f"dim + context_dim = {self.dim} + {self.context_dim} is not a multiple of num_heads {self.num_heads}"
+            )
         return self
+
+    def network_changes(self, other: Mapping[str, Any]) -> list[str]:
+        """Return the settings that differ, but for those of how a network is trained."""
+        return [name for name in super().network_changes(other) if name not in _OF_TRAINING]
 
 
 class CalendarEncoder(nn.Module):
@@ -195,13 +207,13 @@ class Network(Encoder):
         self.dropout = Dropout(config.dropout)
         for table in (self.items, self.positions):
             nn.init.normal_(table.weight, std=0.02)
-        self.enhance, self.match = nn.Linear(2 * dim, dim), nn.Linear(dim, dim, bias=False)
-        with torch.no_grad():  # in the beginning, an item is enhanced to the mean of itself and its neighbours
-            self.enhance.weight.copy_(torch.eye(dim).repeat(1, 2) / 2)
+        self.enhance, self.match = nn.Linear(dim, dim), nn.Linear(dim, dim, bias=False)
+        with torch.no_grad():  # in the beginning, what is made of an item's neighbours is their mean
+            self.enhance.weight.copy_(torch.eye(dim))
             self.enhance.bias.zero_()
             self.match.weight.copy_(torch.eye(dim))
         self.register_buffer("share", torch.zeros(()))
-        self._rare_R, self._neighbours_RK = torch.from_numpy(rare), torch.from_numpy(neighbours)
+        self._rare_R, self._neighbours_RK = torch.tensor(rare), torch.tensor(neighbours)
         self._inputs_VD: Tensor | None = None
 
     def train(self, mode: bool = True) -> Self:
@@ -249,7 +261,7 @@ class Network(Encoder):
         mean_RD = F.embedding_bag(self._neighbours_RK.to(device), raw_VD, mode="mean", padding_idx=PADDING)
         rare_RD = raw_VD[rare_R]
         with torch.autocast(device.type, enabled=False):
-            made_RD = self.enhance(torch.cat([rare_RD, mean_RD], dim=1))
+            made_RD = self.enhance(mean_RD)
         return raw_VD.index_copy(0, rare_R, torch.lerp(rare_RD, made_RD, self.share))
 
     def _embed(self, items_BLD: Tensor, events_BLF: Tensor) -> Tensor:

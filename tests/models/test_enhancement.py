@@ -23,8 +23,8 @@ def test_the_monotone_curriculum_begins_with_what_is_easy_and_never_falls() -> N
         assert (weights[0].diff() > 0).all()
         torch.testing.assert_close(weights[10:], torch.ones_like(weights[10:]))
     first = MONOTONE.of_sequences(1, KEPT, EVENTS)
-    torch.testing.assert_close(first, torch.tensor([math.sin(math.pi / 2 * share) for share in (0.2, 0.5, 0.9)]))
-    assert MONOTONE.of_rare(1) == 0
+    torch.testing.assert_close(first, torch.tensor([math.sin(math.pi / 2 * share) for share in (0.3, 0.6, 1.0)]))
+    assert MONOTONE.of_rare(1) == pytest.approx(math.sin(math.pi / 2 / 10))  # one epoch alone has some of it
 
 
 @pytest.mark.parametrize(("epoch", "weight"), [(0, 0.97), (50, 0.61), (100, 0.0), (150, 2 * 0.61), (199, 2 * 0.96)])
@@ -46,6 +46,13 @@ def test_the_published_epochs_are_spread_over_the_ramp() -> None:
     assert short.of_rare(6) == pytest.approx(math.sin(math.pi / 2 * 50 / 220))
 
 
+def test_the_published_weights_stay_where_its_epochs_end() -> None:
+    last, beyond = PUBLISHED, Curriculum("published", ramp_epochs=10)
+    for epoch in (11, 60):
+        assert beyond.of_rare(epoch) == last.of_rare(200) > 0
+        torch.testing.assert_close(beyond.of_frequent(epoch, torch.ones(1)), last.of_frequent(200, torch.ones(1)))
+
+
 def test_a_thinned_sequence_is_asked_for_a_direction_and_the_teacher_stands() -> None:
     told = torch.tensor([[2.0, 0.0], [0.0, 3.0]], requires_grad=True)
     teacher = torch.tensor([[5.0, 0.0], [7.0, 0.0]], requires_grad=True)
@@ -57,29 +64,32 @@ def test_a_thinned_sequence_is_asked_for_a_direction_and_the_teacher_stands() ->
 
 
 def test_neighbours_weigh_by_likeness_and_missing_ones_not_at_all() -> None:
-    table = torch.tensor([[9.0, 9.0], [1.0, 0.0], [2.0, 0.0], [0.0, 4.0]])
-    own = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
-    beside = neighbourhoods(own, torch.tensor([[2, 3], [3, 0]]), table)
+    table = torch.tensor([[9.0, 9.0], [1.0, 0.0], [2.0, 0.0], [0.0, 4.0]], requires_grad=True)
+    own = torch.tensor([[1.0, 0.0], [1.0, 0.0]], requires_grad=True)
+    near = neighbourhoods(own, torch.tensor([[2, 3], [3, 0]]), table)
     share = 1 / (1 + math.exp(-2))  # softmax of the products 2 and 0
-    expected = torch.tensor([[1.0, 0.0, 2 * share, 4 * (1 - share)], [1.0, 0.0, 0.0, 4.0]])
-    torch.testing.assert_close(beside, expected)
+    torch.testing.assert_close(near, torch.tensor([[2 * share, 4 * (1 - share)], [0.0, 4.0]]))
+    near.sum().backward()
+    assert own.grad is None
+    assert table.grad is not None
+    assert table.grad.any(dim=1).tolist() == [False, False, True, True]
 
 
-class Neighbour(nn.Module):
-    """Makes of an item what its neighbours are."""
+class Multiple(nn.Module):
+    """Makes of an item a multiple of its neighbours."""
 
     def __init__(self) -> None:
         super().__init__()
         self.factor = nn.Parameter(torch.ones(()))
 
-    def forward(self, beside: torch.Tensor) -> torch.Tensor:
-        return beside[:, 2:] * self.factor
+    def forward(self, near: torch.Tensor) -> torch.Tensor:
+        return near * self.factor
 
 
 def test_frequent_items_stand_and_teach_how_to_be_made() -> None:
-    enhance, own = Neighbour(), torch.tensor([[1.0, 1.0], [2.0, 0.0]], requires_grad=True)
-    beside = torch.tensor([[0.0, 0.0, 1.0, 3.0], [0.0, 0.0, 2.0, 0.0]])
-    loss = head_loss(enhance, beside, own, torch.tensor([0.5, 1.0]))
+    enhance, own = Multiple(), torch.tensor([[1.0, 1.0], [2.0, 0.0]], requires_grad=True)
+    near = torch.tensor([[1.0, 3.0], [2.0, 0.0]])
+    loss = head_loss(enhance, near, own, torch.tensor([0.5, 1.0]))
     assert loss.item() == pytest.approx(0.5 * 2 / 2 / 1.5)  # a distance of 2, halved twice, in parts of 6 / 4
     loss.backward()
     assert own.grad is None
@@ -87,8 +97,8 @@ def test_frequent_items_stand_and_teach_how_to_be_made() -> None:
 
 
 def test_rare_items_move_and_what_makes_them_stands() -> None:
-    enhance, own = Neighbour(), torch.tensor([[1.0, 1.0]], requires_grad=True)
-    loss = tail_loss(enhance, torch.tensor([[0.0, 0.0, 1.0, 3.0]]), own)
+    enhance, own = Multiple(), torch.tensor([[1.0, 1.0]], requires_grad=True)
+    loss = tail_loss(enhance, torch.tensor([[1.0, 3.0]]), own)
     assert loss.item() == pytest.approx(2.0)
     loss.backward()
     assert own.grad is not None
@@ -98,7 +108,6 @@ def test_rare_items_move_and_what_makes_them_stands() -> None:
 
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
 def test_smaller_vectors_are_no_smaller_loss(size: float) -> None:
-    enhance = Neighbour()
-    own, beside = torch.tensor([[size, 0.0]]), torch.tensor([[0.0, 0.0, 0.0, size]])
-    assert tail_loss(enhance, beside, own).item() == pytest.approx(2.0)
-    assert head_loss(enhance, beside, own, torch.ones(1)).item() == pytest.approx(2.0)
+    own, near = torch.tensor([[size, 0.0]]), torch.tensor([[0.0, size]])
+    assert tail_loss(Multiple(), near, own).item() == pytest.approx(2.0)
+    assert head_loss(Multiple(), near, own, torch.ones(1)).item() == pytest.approx(2.0)

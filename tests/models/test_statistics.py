@@ -28,6 +28,7 @@ def make(**changes: Any) -> Statistics:
         ({"neighbours": np.zeros((2, 2), np.int32)}, "neighbours has 2 items, is_frequent 4"),
         ({"neighbours": np.full((4, 2), 4, np.int32)}, "neighbours are items 0 to 4; allowed: 0 to 3"),
         ({"neighbours": np.full((4, 2), -1, np.int32)}, "neighbours are items -1 to 0; allowed: 0 to 3"),
+        ({"neighbours": np.zeros((4, 0), np.int32)}, "neighbours has no column"),
         ({"is_uneven": NO[:2]}, "is_uniform has 3 subjects, is_uneven 2"),
         ({"is_uneven": YES}, "subject 0 is both uniform and uneven"),
     ],
