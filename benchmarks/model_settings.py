@@ -104,11 +104,12 @@ _SPARSEY: Final[Mapping[str, Mapping[str, Any]]] = {
     "episodes_raw": {**_EPISODES, "is_corrected": False},
     "episodes_published": {**_EPISODES, **_HARD},
 }
-_NO_ENHANCEMENT: Final = {"sequence_weight": 0, "head_weight": 0, "tail_weight": 0}
+_NO_ENHANCEMENT: Final = {"sequence_weight": 0, "tail_weight": 0}
 _UNIREC: Final[Mapping[str, Mapping[str, Any]]] = {
     "no_time": {"time_module": False},
     "no_sequences": {"sequence_weight": 0},
-    "no_items": {"head_weight": 0, "tail_weight": 0},
+    "no_items": {"tail_weight": 0},
+    "head": {"head_weight": 0.3},
     "no_taste": {"taste": False},
     "backbone": _NO_ENHANCEMENT,
     "product": {"score": "product"},
@@ -121,6 +122,7 @@ _UNIREC: Final[Mapping[str, Mapping[str, Any]]] = {
         "score": "product",
         "teachers": "uneven",
         "curriculum": "published",
+        "head_weight": 0.3,
         "tail_weight": 0.1,
     },
 }

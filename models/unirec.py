@@ -66,6 +66,7 @@ class UniRec(NextItem[UniRecConfig]):
             patience=40,
             loss="bce",
             score="product",
+            head_weight=0.3,
             tail_weight=0.1,
             teachers="uneven",
             curriculum="published",

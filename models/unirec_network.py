@@ -54,8 +54,8 @@ class UniRecConfig(NextItemConfig):
     time_module: bool = True
     taste: bool = True
     sequence_weight: NonNegativeFloat = 0.2
-    head_weight: NonNegativeFloat = 0.3
-    tail_weight: NonNegativeFloat = 20
+    head_weight: NonNegativeFloat = 0
+    tail_weight: NonNegativeFloat = 1
     teachers: Literal["uniform", "uneven"] = "uniform"
     ie_mode: Literal["loss", "inject"] = "loss"
     inject_share: float = Field(default=0.5, ge=0, le=1)

@@ -155,7 +155,7 @@ def test_what_follows_a_rare_item_is_learnt_from_its_neighbours() -> None:
     asked = Sequences(np.arange(22, 32, dtype=np.int32), np.zeros(10, np.int64), np.arange(11))
     hits = {}
     for weight in (0.0, 10.0):
-        config = TINY.model_copy(update={"tail_weight": weight, "num_epochs": 12})
+        config = TINY.model_copy(update={"head_weight": 0.3, "tail_weight": weight, "num_epochs": 12})
         model = UniRec(config, Catalogue(42))
         model.fit(train, seed=0, statistics=statistics)
         found, _ = model.topk(asked, 1, (np.arange(42) >= 12) & (np.arange(42) < 22))
