@@ -72,20 +72,20 @@ def fit_for_test(task: Task, model: str, seed: int) -> tuple[Recommender, dict[s
     kind, config = entrant(task.name, model)
     started = time.perf_counter()
     fitted = kind(config, task.items.catalogue)
-    report = fitted.fit(task.train, task.validation, seed=seed, statistics=_statistics(task, model, task.train))
+    report = fitted.fit(task.train, task.validation, seed=seed, statistics=part_statistics(task, model, task.train))
     numbers = {"fit_seconds": time.perf_counter() - started}
     metrics = [record.metric for record in report.records if record.metric == record.metric]
     if task.protocol in REFITTED:
         started = time.perf_counter()
         fitted = kind(report.chosen, task.items.catalogue)
-        fitted.fit(task.everything, seed=seed, statistics=_statistics(task, model, task.everything))
+        fitted.fit(task.everything, seed=seed, statistics=part_statistics(task, model, task.everything))
         numbers["refit_seconds"] = time.perf_counter() - started
     numbers["epochs"] = float(getattr(report.chosen, "num_epochs", 1))
     numbers["validation_ndcg"] = max(metrics, default=float("nan"))
     return fitted, numbers
 
 
-def _statistics(task: Task, model: str, part: Sequences) -> Statistics | None:
+def part_statistics(task: Task, model: str, part: Sequences) -> Statistics | None:
     """Measure the part that a model learns from, if it asks for that."""
     if not entrant(task.name, model)[0].capabilities.uses_statistics:
         return None

@@ -14,8 +14,8 @@ from statistics import median
 from typing import Any, Final
 
 from benchmarks.machine import command, machine
-from benchmarks.model_settings import entrant, statistics_settings
-from benchmarks.part_statistics import statistics_of
+from benchmarks.model_cells import part_statistics
+from benchmarks.model_settings import entrant
 from benchmarks.protocols import Task, load_task
 from models.recommender import Recommender
 from models.registry import model_class
@@ -66,8 +66,7 @@ def _measure(task: Task, name: str, config: UniRecConfig, width: int) -> tuple[f
     def look(record: StepRecord) -> None:
         ends[record.epoch] = record.seconds
 
-    statistics = statistics_of(task.train, task.num_items, statistics_settings(task.name, "unirec"))
-    model.fit(task.train, seed=0, on_step=look, statistics=statistics)
+    model.fit(task.train, seed=0, on_step=look, statistics=part_statistics(task, name, task.train))
     epochs = [ends[number] - ends[number - 1] for number in range(2, NUM_EPOCHS + 1)]
     return median(epochs), min(_seconds(lambda: _rank(model, task)) for _ in range(NUM_RANKINGS))
 

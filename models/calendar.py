@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from models.sequences import SECONDS_PER_DAY
 
 FIELD_SIZES: Final = {"year": 256, "month": 12, "day": 31, "weekday": 7, "day_of_year": 366, "week": 53, "hour": 24}
-FIRST_YEAR: Final = 1970
 NUM_GAPS: Final = 96
 GAP_STEPS: Final = 4  # numbers for each factor e of a gap: fine enough to tell 2 days from 3
 NO_GAP: Final = 0

@@ -83,6 +83,7 @@ class M2TRec(NextItem[M2TRecConfig]):
         "small": M2TRecConfig(dim=128, length=20, batch_size=512, num_heads=4, warmup_steps=100, learning_rate=0.002),
         "paper": M2TRecConfig(dim=128, length=20, batch_size=512, attention="bidirectional", warmup_steps=500),
     }
+    beside = frozenset({FIELDS, POPULARITY})
     _fields: Fields
     _popularity: NDArray[np.uint8]  # a bucket for each item, 0 without an event
     _labels: NDArray[np.int32]  # [K, num_items], of each category level with a head; while training
@@ -102,7 +103,7 @@ class M2TRec(NextItem[M2TRecConfig]):
             raise UnfitCatalogue(f"{self.name} knows items by their metadata, and no field of it tells them apart")
         labels = [field.values(self.catalogue).first() for field in self._levels()]
         self._labels = np.stack(labels) if labels else np.empty((0, self.num_items), np.int32)
-        yield from super().stages(train, validation, run, _weights(start) if start else None)
+        yield from super().stages(train, validation, run, start)
 
     def _levels_without_head(self) -> list[str]:
         deeper = [field.name for field in self._fields if field.level > self.config.category_levels > 0]
@@ -219,11 +220,7 @@ class M2TRec(NextItem[M2TRecConfig]):
             )
         self._popularity = np.pad(known, (0, self.num_items - len(known)))
         self._fields = read_fields(state[FIELDS])
-        super().adopt(_weights(state))
-
-
-def _weights(state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {name: array for name, array in state.items() if name not in (FIELDS, POPULARITY)}
+        super().adopt(state)
 
 
 def _most_costly(costs_PBK: NDArray[np.float32]) -> NDArray[np.int32]:

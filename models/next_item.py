@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -110,6 +110,8 @@ class NextItem(VectorRecommender[NextItemConfigT], Generic[NextItemConfigT]):
     blocks beside.
     """
 
+    beside: ClassVar[frozenset[str]] = frozenset()  # names in the state of what is no weight
+
     @abstractmethod
     def build_encoder(self) -> Encoder:
         """Make the network with random weights."""
@@ -124,7 +126,7 @@ class NextItem(VectorRecommender[NextItemConfigT], Generic[NextItemConfigT]):
         with seeded(run):
             self._encoder = self.build_encoder()
         if start:
-            _take_over(self._encoder, start)
+            _take_over(self._encoder, self._weights(start))
         self._forward = torch.compile(self._encoder, dynamic=True) if self.config.compile else self._encoder
         max_cases = self.config.max_validation_cases
         yield Training(
@@ -225,6 +227,7 @@ class NextItem(VectorRecommender[NextItemConfigT], Generic[NextItemConfigT]):
         """Take over the weights, without drawing random numbers."""
         with torch.device("meta"):
             encoder = self.build_encoder()
+        state = self._weights(state)
         for name, weight in encoder.state_dict().items():
             if state[name].shape != weight.shape:
                 raise ValueError(
@@ -233,6 +236,9 @@ class NextItem(VectorRecommender[NextItemConfigT], Generic[NextItemConfigT]):
                 )
         encoder.load_state_dict({name: torch.tensor(weight) for name, weight in state.items()}, assign=True)
         self._encoder = encoder.eval()
+
+    def _weights(self, state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        return {name: array for name, array in state.items() if name not in self.beside}
 
 
 def _take_over(encoder: Encoder, start: Mapping[str, NDArray[Any]]) -> None:

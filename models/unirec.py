@@ -73,6 +73,7 @@ class UniRec(NextItem[UniRecConfig]):
             ramp_epochs=200,
         ),
     }
+    beside = frozenset({RARE, NEIGHBOURS, YEARS})
     _reader: Reader
     _rare: NDArray[np.int64]
     _neighbours: NDArray[np.int32]
@@ -92,12 +93,11 @@ class UniRec(NextItem[UniRecConfig]):
         self._rare = np.flatnonzero(~statistics.is_frequent & is_near & (config.ie_mode == "inject"))
         self._neighbours = statistics.neighbours[self._rare]
         self._easiness = torch.from_numpy(self._easiness_of(train, statistics.gap_variance))
-        self._curriculum = Curriculum(
-            config.curriculum, 1 if start else config.ramp_epochs
-        )  # a start knows what is easy
+        ramp_epochs = 1 if start else config.ramp_epochs  # a start knows what is easy
+        self._curriculum = Curriculum(config.curriculum, ramp_epochs)
         is_teacher = statistics.is_uniform if config.teachers == "uniform" else statistics.is_uneven
         self._teaches, self._is_frequent = is_teacher & (config.sequence_weight > 0), statistics.is_frequent
-        yield from super().stages(train, validation, run, _weights(start) if start else None)
+        yield from super().stages(train, validation, run, start)
 
     def _easiness_of(self, train: Sequences, gap_variance: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return how easy each item is, 0 to 1: by its events, or as published by how even its gaps are."""
@@ -184,8 +184,4 @@ class UniRec(NextItem[UniRecConfig]):
     def adopt(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take over what was learnt."""
         self._reader, self._rare, self._neighbours = Reader(state[YEARS]), state[RARE], state[NEIGHBOURS]
-        super().adopt(_weights(state))
-
-
-def _weights(state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {name: array for name, array in state.items() if name not in (YEARS, RARE, NEIGHBOURS)}
+        super().adopt(state)

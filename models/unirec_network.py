@@ -30,8 +30,6 @@ from models.sequences import PADDING
 NUM_PERIODS: Final = 16
 HARMONICS: Final = 3
 NUM_FIELDS: Final = len(FIELD_SIZES)
-
-
 _OF_TRAINING: Final = frozenset(
     {"sequence_weight", "head_weight", "tail_weight", "teachers", "curriculum", "ramp_epochs", "inject_share"}
 )
@@ -82,9 +80,6 @@ class CalendarEncoder(nn.Module):
     A field has few values, so the waves are computed once for each of them, and not for each event.
     """
 
-    numbers: Tensor
-    begins: Tensor
-
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.log_periods = nn.Parameter(torch.linspace(0, 8, NUM_PERIODS).repeat(NUM_FIELDS, 1))
@@ -131,10 +126,8 @@ class MixtureBlock(nn.Module):
         width, self.num_heads = config.dim + config.context_dim, config.num_heads
         self.attention_norm, self.feed_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.context_norm = nn.LayerNorm(config.context_dim)
-        self.to_qk, self.context_to_qk = (
-            nn.Linear(width, 2 * config.dim),
-            nn.Linear(config.context_dim, 2 * config.context_dim),
-        )
+        self.to_qk = nn.Linear(width, 2 * config.dim)
+        self.context_to_qk = nn.Linear(config.context_dim, 2 * config.context_dim)
         self.to_value, self.from_heads = nn.Linear(width, width), nn.Linear(width, width)
         self.noise = nn.Parameter(torch.full((2,), 0.1))
         self.mix_in, self.mix_out = nn.Linear(2, self.num_heads), nn.Linear(self.num_heads, self.num_heads)
