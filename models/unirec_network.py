@@ -206,7 +206,7 @@ class Network(Encoder):
             self.enhance.bias.zero_()
             self.match.weight.copy_(torch.eye(dim))
         self.register_buffer("share", torch.zeros(()))
-        self._rare_R, self._neighbours_RK = torch.tensor(rare), torch.tensor(neighbours)
+        self._rare_R, self._neighbours_RK = (torch.from_numpy(np.array(numbers)) for numbers in (rare, neighbours))
         self._inputs_VD: Tensor | None = None
 
     def train(self, mode: bool = True) -> Self:

@@ -198,3 +198,13 @@ def test_a_loss_that_breaks_down_leaves_its_batch(shop: "Shop", tmp_path: Path) 
         model.fit(shop.train, seed=0, folder=tmp_path, statistics=statistics_of(shop.train, shop.num_items))
     (path,) = tmp_path.glob("*.safetensors")
     assert {"samples", "events", "teachers", "thinned", "epoch"} <= set(load_file(path))
+
+
+def test_a_restored_model_reads_rare_items_as_before(shop: "Shop") -> None:
+    model = fitted(shop.train, shop.num_items, ie_mode="inject")
+    state = model.state()
+    assert len(state["rare"])
+    assert state["share"] > 0
+    restored = UniRec(model.config, shop.catalogue)
+    restored.restore(state)
+    assert np.array_equal(restored.queries(shop.histories), model.queries(shop.histories))
