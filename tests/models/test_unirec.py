@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -10,10 +11,11 @@ import torch
 from safetensors.numpy import load_file
 from torch import Tensor
 
-from models import training
+from models import training, unirec
+from models.batches import Windows
 from models.catalogue import Catalogue
 from models.metrics import hit_at, relevance
-from models.moment_batches import Batch
+from models.moment_batches import Batch, MomentEpoch
 from models.negatives import NegativeSampler
 from models.sequences import FIRST_ITEM, PADDING, SECONDS_PER_DAY, Sequences
 from models.stages import StepRecord
@@ -37,6 +39,7 @@ TINY = UniRecConfig(
     ramp_epochs=3,
     tail_weight=1,
 )
+SEEN = ((0, 3), (1, 2))  # rows of what thinning leaves, and how long they are
 OFF: dict[str, Any] = {"sequence_weight": 0, "head_weight": 0, "tail_weight": 0}
 
 
@@ -162,6 +165,54 @@ def test_what_follows_a_rare_item_is_learnt_from_its_neighbours() -> None:
         hits[weight] = int((found[:, 0] == np.arange(12, 22)).sum())
     assert hits[0.0] <= 3, hits
     assert hits[10.0] >= 8, hits
+
+
+def batch_of(model: UniRec, train: Sequences, epoch: int) -> Batch:
+    """Whole sequences, all of which may teach; items 2 and 3 are frequent."""
+    windows = Windows(train, train.offsets[:-1], train.lengths)
+    frequent = np.arange(model.num_items) < 4
+    return MomentEpoch(windows, [], model._reader, np.ones(len(train), np.bool_), frequent, epoch).batch(
+        np.arange(len(train))
+    )
+
+
+def test_the_state_after_the_last_input_teaches_that_after_the_last_one_left(
+    shop: "Shop", sequences: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of five events the last is asked for: the fourth is the last input. Of the shorter, whose rows end in padding."""
+    model = fitted(shop.train, shop.num_items, num_epochs=1, ramp_epochs=12)
+    batch = batch_of(model, sequences([5, 2, 6, 7, 4], [2, 8, 9, 4]), epoch=1)
+    queries = torch.arange(8.0).reshape(2, 4, 1)  # 0 to 3 after the events of the first sequence, 4 to 7 of the other
+    seen: list[tuple[Tensor, ...]] = []
+    monkeypatch.setattr(unirec, "sequence_loss", lambda *parts: seen.append(parts))
+    with torch.no_grad():
+        model._sequence_loss(batch, queries)
+        alone = [model._network.match(model._network(batch.thinned[row : row + 1, :last])[0, -1]) for row, last in SEEN]
+    ((told, teachers, weights),) = seen
+    torch.testing.assert_close(told, torch.stack(alone))
+    assert teachers[:, 0].tolist() == [3, 6]
+    shares = torch.tensor([1 / 12 + 3 / 4, 1 / 12 + 2 / 3])  # of the ramp, and of the events
+    torch.testing.assert_close(weights, (math.pi / 2 * shares).sin())
+
+
+def test_items_are_compared_once_a_batch_with_what_their_neighbours_make_of_them(shop: "Shop", sequences: Make) -> None:
+    model = UniRec(TINY.model_copy(update={"num_epochs": 1, "head_weight": 0.5, "tail_weight": 3}), shop.catalogue)
+    statistics = statistics_of(shop.train, shop.num_items)
+    near = np.zeros((shop.num_items, 1), np.int32)
+    near[[2, 3, 5, 6], 0] = 9, 2, 2, 3  # 7 and 4 have none
+    frequent = np.arange(shop.num_items) < 4
+    model.fit(shop.train, seed=0, statistics=replace(statistics, is_frequent=frequent, neighbours=near))
+    batch = batch_of(model, sequences([5, 2, 6, 7, 5], [5, 3, 4, 2]), epoch=2)
+    weights = {name: torch.from_numpy(weight).double() for name, weight in model.state().items() if name[0] in "ei"}
+    table, made = weights["items.weight"], weights["enhance.weight"]
+    distances = [(table[i] - made @ table[near[i, 0]] - weights["enhance.bias"]).square() for i in (2, 3, 5, 6)]
+    counts = np.log1p(np.bincount(shop.train.items))
+    easy = torch.from_numpy(np.sin(np.pi / 2 * np.minimum(1, 2 / 3 + counts[2:4] / counts.max())))
+    head = (torch.stack(distances[:2]).mean(dim=1) * easy).mean() / table[2:4].square().mean()
+    tail = torch.stack(distances[2:]).mean() / table[5:7].square().mean()
+    losses = [loss.item() for loss in model._item_losses(batch, np.random.default_rng(0))]
+    expected = [0.5 * head.item(), 3 * math.sin(math.pi / 3) * tail.item()]  # two epochs of three
+    assert losses == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_same_weights_rank_the_same_in_every_batch(shop: "Shop") -> None:

@@ -13,6 +13,7 @@ from models.recommender import NothingToLearn
 from models.stages import StepRecord
 from pipelines.fitting import EVALUATION, SERVING, Fit, KnownStatistics, fit_here, fit_in_processes
 from pipelines.item_fields import INDEX_FILE, QUANTITIES
+from pipelines.statistics_arrays import ARRAYS, DAY_FILE
 from pipelines.training_data import training_arrays
 from tests.pipelines.small_store import Visit, make_night
 
@@ -56,6 +57,26 @@ def test_other_processes_are_told_where_the_statistics_are(tmp_path: Path) -> No
     known = KnownStatistics(folder=tmp_path / "o'brien", as_of=date(2026, 3, 1))
     fit = fit_of(tmp_path, VISITS, SERVING).model_copy(update={"statistics": known})
     assert Fit.model_validate_json(fit.model_dump_json()).statistics == known
+
+
+def test_every_process_learns_with_the_statistics(tmp_path: Path) -> None:
+    folder, day = tmp_path / "o'brien", date(2026, 3, 1)
+    folder.mkdir()
+    near = np.zeros((8, 1), np.int32)
+    near[5:] = 2  # of the items after the fourth letter, which are rare
+    arrays = (np.arange(8) < 5, np.full(8, np.nan), near, np.arange(3) > 0, np.arange(3) == 0)
+    for name, array in zip(ARRAYS, arrays, strict=True):
+        np.save(folder / f"{name}.npy", array)
+    (folder / DAY_FILE).write_text(day.isoformat())
+    fit = fit_of(tmp_path, VISITS, SERVING, "unirec", ie_mode="inject", num_epochs=20)
+    known = KnownStatistics(folder=folder, as_of=day)
+    model, report = fit_in_processes(fit.model_copy(update={"statistics": known}), 2, lambda record: None)
+    assert model.state()["rare"].tolist() == [5, 6, 7]
+    assert model.state()["neighbours"].tolist() == [[2], [2], [2]]
+    assert report.records[-1].loss < report.records[0].loss / 2
+    with pytest.raises(RuntimeError, match="as of 2026-03-01; what learns up to 2026-03-02 needs those of it"):
+        later = KnownStatistics(folder=folder, as_of=date(2026, 3, 2))
+        fit_in_processes(fit.model_copy(update={"statistics": later}), 2, lambda record: None)
 
 
 @pytest.mark.all  # each start of torchrun takes seconds
