@@ -74,9 +74,9 @@ def test_every_process_learns_with_the_statistics(tmp_path: Path) -> None:
     assert model.state()["rare"].tolist() == [5, 6, 7]
     assert model.state()["neighbours"].tolist() == [[2], [2], [2]]
     assert report.records[-1].loss < report.records[0].loss / 2
+    later = fit.model_copy(update={"statistics": KnownStatistics(folder=folder, as_of=date(2026, 3, 2))})
     with pytest.raises(RuntimeError, match="as of 2026-03-01; what learns up to 2026-03-02 needs those of it"):
-        later = KnownStatistics(folder=folder, as_of=date(2026, 3, 2))
-        fit_in_processes(fit.model_copy(update={"statistics": later}), 2, lambda record: None)
+        fit_in_processes(later, 2, lambda record: None)
 
 
 @pytest.mark.all  # each start of torchrun takes seconds
