@@ -16,31 +16,27 @@ CHEAP: Final = frozenset({"popular", "markov", "itemknn", "session_knn", "blend"
 Cells = Mapping[str, Sequence[Cell]]  # of one task: those of each model, one a seed
 
 
-def headline(task: Task, cells: Cells) -> str:
-    """Return every metric of every model, and how it differs from the best of the cheap ones.
+def headline(task: Task, cells: Cells, beside: str | None = None) -> str:
+    """Return every metric of every model, and how it differs from one of them, or else from the best of the cheap ones.
 
     Interval: 95 % over cases, of the mean over seeds. Difference: paired, case by case.
     """
     main, *_ = task.metrics
-    best = max(CHEAP.intersection(cells) or cells, key=lambda name: _mean(cells[name], main))
+    other = beside or max(CHEAP.intersection(cells) or cells, key=lambda name: _mean(cells[name], main))
     head = [
-        "model", "seeds", *(f"{metric} ± sd" for metric in task.metrics), f"95 % of {main}", f"minus {best}",
+        "model", "seeds", *(f"{metric} ± sd" for metric in task.metrics), f"95 % of {main}", f"minus {other}",
         "coverage", "epochs", "fit s", "lists/s", "peak MiB",
     ]  # fmt: skip
-    rows = [_headline_row(task, name, some, cells[best], is_best=name == best) for name, some in cells.items()]
+    rows = [_headline_row(task, name, some, None if name == other else cells[other]) for name, some in cells.items()]
     title = f"### {task.name}, {task.protocol} ({LABELS[task.protocol]}): {len(task.test.targets):,} cases"
     return f"{title}\n\n{_table(head, rows)}"
 
 
-def _headline_row(task: Task, name: str, cells: Sequence[Cell], best: Sequence[Cell], *, is_best: bool) -> list[str]:
+def _headline_row(task: Task, name: str, cells: Sequence[Cell], others: Sequence[Cell] | None) -> list[str]:
     main = task.metrics[0]
     per_case = _per_case(cells, main)
     low, high = bootstrap_interval(per_case, seed=0)
-    difference = (
-        ""
-        if is_best
-        else "{:+.4f} ({:+.4f} to {:+.4f})".format(*paired_interval(per_case, _per_case(best, main), seed=0))
-    )
+    difference = _difference(per_case, _per_case(others, main)) if others else ""
     seconds = np.mean([cell.numbers["fit_seconds"] + cell.numbers.get("refit_seconds", 0) for cell in cells])
     rate = len(per_case) / np.mean([cell.numbers["rank_seconds"] for cell in cells])
     return [
@@ -50,8 +46,8 @@ def _headline_row(task: Task, name: str, cells: Sequence[Cell], best: Sequence[C
     ]  # fmt: skip
 
 
-def slices(task: Task, cells: Cells) -> str:
-    """Return the main metric of every model on every slice of enough cases."""
+def slices(task: Task, cells: Cells, beside: str | None = None) -> str:
+    """Return the main metric of every model on every slice of enough cases, and how it differs from one of them."""
     shown = {name: mask for name, mask in task.slices.items() if mask.sum() >= MIN_CASES}
     left_out = [f"{name} ({mask.sum()})" for name, mask in task.slices.items() if name not in shown]
     head = ["model", *(f"{name} ({mask.sum():,})" for name, mask in shown.items())]
@@ -61,7 +57,21 @@ def slices(task: Task, cells: Cells) -> str:
         for name, some in cells.items()
     ]
     note = f"\n\nUnder {MIN_CASES} cases, so without a verdict: {', '.join(left_out)}." if left_out else ""
-    return f"{main} by slice:\n\n" + _table(head, rows) + note
+    text = f"{main} by slice:\n\n{_table(head, rows)}"
+    if beside:
+        of_it = _per_case(cells[beside], main)
+        rows = [
+            [name, *(_difference(_per_case(some, main)[mask], of_it[mask]) for mask in shown.values())]
+            for name, some in cells.items()
+            if name != beside
+        ]
+        text += f"\n\nMinus {beside}, paired:\n\n{_table(head, rows)}"
+    return text + note
+
+
+def _difference(per_case: NDArray[np.float64], others: NDArray[np.float64]) -> str:
+    """Tell how far the mean of the first is above that of the second, with its interval."""
+    return "{:+.4f} ({:+.4f} to {:+.4f})".format(*paired_interval(per_case, others, seed=0))
 
 
 def _per_case(cells: Sequence[Cell], metric: str) -> NDArray[np.float64]:

@@ -29,8 +29,10 @@ def main() -> None:
     print(f"`{command('benchmarks.models')}`: {machine(PACKAGES)}\n")
     for name in arguments.tasks:
         task = load_task(name, arguments.data)
-        cells = {model: _cells(task, model, arguments) for model in arguments.models}
-        print(headline(task, cells), slices(task, cells), sep="\n\n", end="\n\n", flush=True)
+        beside = arguments.beside
+        shown = dict.fromkeys([*arguments.models, *([beside] if beside else [])])
+        cells = {model: _cells(task, model, arguments) for model in shown}
+        print(headline(task, cells, beside), slices(task, cells, beside), sep="\n\n", end="\n\n", flush=True)
 
 
 def _arguments() -> argparse.Namespace:
@@ -41,6 +43,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, required=True, help="where finished cells lie, and stay")
     parser.add_argument("--tasks", nargs="+", choices=list(PROTOCOLS), required=True)
     parser.add_argument("--models", nargs="+", choices=entrants(), default=list(names()))
+    parser.add_argument("--beside", choices=entrants(), help="take part, too, and be compared with, case by case")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     return parser.parse_args()
 

@@ -55,6 +55,18 @@ def test_the_first_model_is_compared_with_where_no_cheap_one_is_shown(task: Task
     assert "minus gru4rec" in headline(task, {"sasrec": [cell(task, 0.1)], "gru4rec": [cell(task, 0.2)]})
 
 
+def test_a_model_can_be_chosen_to_compare_with_in_all_and_by_slice(task: Task) -> None:
+    cells = {"markov": [cell(task, 0.4)], "unirec": [cell(task, 0.5)], "sasrec": [cell(task, 0.3)]}
+    head, _, *rows = headline(task, cells, "sasrec").splitlines()[2:]
+    assert " minus sasrec " in head
+    assert ["+0.0500 (+0.0" in row for row in rows] == [True, False, False]
+    assert ["+0.1000 (+0.0" in row for row in rows] == [False, True, False]
+    _, _, title, table = slices(task, cells, "sasrec").split("\n\n")[:4]
+    assert title == "Minus sasrec, paired:"
+    assert [row.split(" | ")[0] for row in table.splitlines()[2:]] == ["| markov", "| unirec"]
+    assert table.splitlines()[3].startswith("| unirec | +0.1000 (+0.0")
+
+
 def test_a_slice_of_few_cases_gives_no_verdict(task: Task) -> None:
     text = slices(task, {"markov": [cell(task, 0.4), cell(task, 0.8)]})
     head, _, row = text.split("\n\n")[1].splitlines()
