@@ -278,9 +278,7 @@ class Network(Encoder):
     def _query(self, x: Tensor, taste: Tensor) -> Tensor:
         """Join the branches and the taste, without the features of moments, with which no item is compared."""
         hidden = self.norm(x)[..., : self.config.dim]
-        query = hidden.unflatten(0, (-1, len(taste))).mean(dim=0)
-        if self.config.taste:
-            query = query + self.taste_weight * taste
+        query = hidden.unflatten(0, (-1, len(taste))).mean(dim=0) + self.taste_weight * taste
         return cosine_query(query, self.scale) if self.config.score == "cosine" else query
 
     def _places(self, items_BLD: Tensor) -> Tensor:
@@ -289,6 +287,8 @@ class Network(Encoder):
 
     def _tastes(self, items_BLD: Tensor) -> Tensor:
         """Return what each event says of long-term taste, float[B, L, D]: the item, weighed by those met until then."""
+        if not self.config.taste:
+            return torch.zeros_like(items_BLD)
         scores_BLL = items_BLD @ items_BLD.transpose(1, 2)
         seen_LL = torch.ones(scores_BLL.shape[1:], dtype=torch.bool, device=items_BLD.device).tril()
         similar_BLD = scores_BLL.masked_fill(~seen_LL, -torch.inf).softmax(dim=2) @ items_BLD
