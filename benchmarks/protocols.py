@@ -1,9 +1,11 @@
-"""Evaluation protocols on real data sets: what a model may learn from, what it is then asked, what counts as right.
+"""Evaluation protocols: what a model may learn from, what it is then asked, what counts as right.
 
-P2, leave-one-out: of users with 5 events or more the last event is the test, the one before it the validation; items of
-the history are removed from the lists. P3, next click: every prefix of every test session asks for the click after it.
-P4, static split: the given test items of each user, those of the training part removed. P5, twenty candidates: the last
-event among 19 stored items that the user never touched.
+P1, next night: learns up to two nights before the last, is selected on the night between, and asked for all items that
+users whom it knows choose on the last night; it has seen no later day. P2, leave-one-out: of users with 5 events or more
+the last event is the test, the one before it the validation; items of the history are removed from the lists. P3, next
+click: every prefix of every test session asks for the click after it. P4, static split: the given test items of each
+user, those of the training part removed. P5, twenty candidates: the last event among 19 stored items that the user never
+touched.
 """
 
 from collections.abc import Callable
@@ -20,10 +22,12 @@ from numpy.typing import NDArray
 from benchmarks.datasets import SOURCES, Items, Log, read_columns, read_log
 from benchmarks.model_settings import statistics_settings
 from benchmarks.part_statistics import statistics_of
+from benchmarks.planted_shop import read_shop
 from models.recommender import Validation
 from models.sequences import FIRST_ITEM, SECONDS_PER_DAY, Sequences
 from models.slices import history_slices, statistics_slices, target_slices
 from pipelines.errors import InputError
+from pipelines.training_data import distinct
 
 MIN_EVENTS: Final = 5  # of a user in P2
 MAX_VALIDATION_CASES: Final = 20_000  # of P3, evenly spaced: enough to select on
@@ -37,9 +41,10 @@ class Task:
     """One data set under one protocol.
 
     train, validation: for selecting. everything: the training part with what validation held out, for a refit before
-    the test; in P2 and P5 these are the histories of the test. test: one target a case, but for P4.
+    the test; in P1, P2 and P5 there is none, and these are the histories of the test. test: one target a case, but for
+    P1 and P4.
     counts: int64[num_items], events of the part that the protocol calls training, by which `slices` (bool[C] by name)
-    are cut: `train` in P2 and P5, where the validation event belongs to the question, and `everything` in P3 and P4.
+    are cut: `train` in P1, P2 and P5, where the validation belongs to the question, and `everything` in P3 and P4.
     metrics: keys of `case_metrics` to report, the main one first. candidates: int32[C, 20], the items to rank, sorted
     by number, so that the place of the target tells nothing; int32[C, 0] where all allowed items are ranked.
     """
@@ -88,6 +93,26 @@ def load_task(name: str, data: Path) -> Task:
             fix="name one of these",
         )
     return PROTOCOLS[name](name, data / name)
+
+
+def next_night(name: str, _: Path) -> Task:
+    """P1 on the planted shop, which needs no file. Slices also tell rare targets and uneven users from the others."""
+    items, log = read_shop()
+    day = log.times // SECONDS_PER_DAY
+    night = int(day.max())
+    known = np.flatnonzero(log.where(day < night - 1).lengths)
+    train, between, last = (
+        log.where(chosen).take(known) for chosen in (day < night - 1, day == night - 1, day == night)
+    )
+    everything = train.concat(between)
+    selected, asked = np.flatnonzero(between.lengths), np.flatnonzero(last.lengths)
+    cases = (
+        Validation(train.take(selected), distinct(between.take(selected))),
+        Validation(everything.take(asked), distinct(last.take(asked))),
+    )
+    task = _build(name, "P1", items, (train, everything), cases, train, ("ndcg@10", "recall@10", "hit@10"))
+    measured = statistics_of(train, task.num_items, statistics_settings(name, "")).take(asked)
+    return replace(task, slices=task.slices | statistics_slices(task.test.targets, measured))
 
 
 def leave_one_out(name: str, folder: Path) -> Task:
@@ -159,8 +184,15 @@ def twenty_candidates(name: str, folder: Path) -> Task:
     return replace(task, slices=task.slices | more, candidates=np.sort(np.column_stack([targets, negatives]), axis=1))
 
 
-LABELS: Final = {"P2": "leave-one-out", "P3": "next click", "P4": "static split", "P5": "twenty candidates"}
+LABELS: Final = {
+    "P1": "next night",
+    "P2": "leave-one-out",
+    "P3": "next click",
+    "P4": "static split",
+    "P5": "twenty candidates",
+}
 PROTOCOLS: Final[dict[str, Callable[[str, Path], Task]]] = {
+    "planted_shop": next_night,
     "movielens_1m": leave_one_out,
     "movielens_latest_small": leave_one_out,
     "amazon_beauty": leave_one_out,

@@ -74,10 +74,11 @@ def history_slices(histories: Sequences) -> dict[str, NDArray[np.bool_]]:
 def statistics_slices(targets: Sequences, statistics: Statistics) -> dict[str, NDArray[np.bool_]]:
     """Return the cases of uniform and of uneven subjects, and those of frequent and of rare targets, bool[C] by name.
 
-    targets: one a case, C in the order of the subjects. A subject of whom too few events are known is neither.
+    targets: C sequences in the order of the subjects, none empty; of several the rarest decides. A subject of whom too
+    few events are known is neither.
     """
-    assert (targets.lengths == 1).all(), "a case has one target"
-    frequent = statistics.is_frequent[targets.items]
+    assert targets.lengths.all(), "a case has a target"
+    frequent = np.logical_and.reduceat(statistics.is_frequent[targets.items], targets.offsets[:-1])
     users = {"uniform_users": statistics.is_uniform, "uneven_users": statistics.is_uneven}
     return users | {"frequent_targets": frequent, "rare_targets": ~frequent}
 

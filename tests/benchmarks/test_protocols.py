@@ -3,12 +3,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import protocols
+from benchmarks.datasets import Items
 from benchmarks.protocols import Task, load_task, prefixes, validation_sessions
+from models.catalogue import Catalogue
 from models.metrics import case_metrics
 from models.sequences import Sequences
 from pipelines.errors import InputError
@@ -52,6 +55,30 @@ def test_sessions_of_the_last_24_hours_are_for_selection() -> None:
 def write_users(data: Path, name: str, visits: Iterable[tuple[str, str]]) -> None:
     rows = [(who, int(item), at(place), place) for who, items in visits for place, item in enumerate(items)]
     write_set(data, name, "user_id item_id timestamp seq", rows, item_id=list(range(10)), category=["x"] * 10)
+
+
+def test_the_next_night_asks_those_who_were_known_for_all_they_choose(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Day 3 is the night, day 2 the one before. Eve is known since day 2 alone; tom is known, and comes on day 2."""
+    visits = {
+        "ann": [(2, 0), (3, 1), (4, 2), (6, 3), (5, 3), (5, 3)],
+        "bob": [(7, 0), (7, 1), (2, 3)],
+        "eve": [(3, 2), (4, 3)],
+        "tom": [(3, 0), (3, 2), (2, 2)],
+    }
+    times = [place * 60 + day * 86_400 for row in visits.values() for place, (_, day) in enumerate(row)]
+    log = make(*([item for item, _ in row] for row in visits.values()), times=times)
+    monkeypatch.setattr(protocols, "read_shop", lambda: (Items(pa.nulls(8, pa.string()), Catalogue(8)), log))
+    task = load_task("planted_shop", tmp_path)
+    assert (task.protocol, task.exclude_seen, task.main_metric) == ("P1", False, "ndcg@10")
+    assert lists_of(task.train) == [[2, 3], [7, 7], [3]]
+    assert lists_of(task.everything) == [[2, 3, 4], [7, 7], [3, 3, 2]]
+    assert lists_of(task.validation.histories) == [[2, 3], [3]]
+    assert lists_of(task.validation.targets) == [[4], [2, 3]]
+    assert lists_of(task.test.histories) == [[2, 3, 4], [7, 7]]
+    assert lists_of(task.test.targets) == [[5, 6], [2]]
+    assert cases_of(task.slices, "target_0", "target_1_10") == [[0], [1]]
 
 
 def test_leave_one_out_asks_for_the_last_event_of_users_with_five(tmp_path: Path) -> None:
@@ -188,7 +215,7 @@ def test_a_stored_target_that_is_not_the_last_event_is_refused(tmp_path: Path) -
 
 
 def test_an_unknown_data_set_is_told_with_those_that_are_known(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"mnist(?s:.*)allowed: movielens_1m, "):
+    with pytest.raises(InputError, match=r"mnist(?s:.*)allowed: planted_shop, movielens_1m, "):
         load_task("mnist", tmp_path)
 
 

@@ -81,7 +81,7 @@ def test_subjects_and_targets_are_told_apart_by_the_statistics(sequences: Make) 
         is_uniform=np.array([True, False, False]),
         is_uneven=np.array([False, True, False]),
     )
-    found = statistics_slices(sequences([2], [5], [2]), statistics)
+    found = statistics_slices(sequences([2, 2], [2, 5], [2]), statistics)
     assert {name: mask.tolist() for name, mask in found.items()} == {
         "uniform_users": [True, False, False],
         "uneven_users": [False, True, False],
