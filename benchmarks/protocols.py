@@ -1,11 +1,11 @@
 """Evaluation protocols: what a model may learn from, what it is then asked, what counts as right.
 
 P1, next night: learns up to two nights before the last, is selected on the night between, and asked for all items that
-users whom it knows choose on the last night; it has seen no later day. P2, leave-one-out: of users with 5 events or more
-the last event is the test, the one before it the validation; items of the history are removed from the lists. P3, next
-click: every prefix of every test session asks for the click after it. P4, static split: the given test items of each
-user, those of the training part removed. P5, twenty candidates: the last event among 19 stored items that the user never
-touched.
+users whom it knows choose on the last night; it has seen no later day. P2, leave-one-out: of users with 5 events or
+more the last event is the test, the one before it the validation; items of the history are removed from the lists. P3,
+next click: every prefix of every test session asks for the click after it. P4, static split: the given test items of
+each user, those of the training part removed. P5, twenty candidates: the last event among 19 stored items that the
+user never touched.
 """
 
 from collections.abc import Callable
