@@ -44,6 +44,7 @@ _BEAUTY_ALIKE: Final = {  # of unirec, and of the sasrec beside it
     "weight_decay": 0.5,
 }
 _BEAUTY_UNIREC: Final = {**_BEAUTY_ALIKE, "ramp_epochs": 5}
+_SHOP: Final = {"learning_rate": 0.0003, "num_epochs": 10}  # of both: fast learners soon know the next click alone
 _NEWS_EPOCHS: Final = 5  # of all networks: the most sessions, of articles that are read for a day or two
 _CLICK_TASKS: Final = ("diginetica", "retailrocket", "yoochoose_100k", "globo_news")
 SETTINGS: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
@@ -61,6 +62,8 @@ SETTINGS: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
         "warmup_steps": 200,
         "learning_rate": 0.0015,
     },
+    ("planted_shop", "sasrec"): _SHOP,
+    ("planted_shop", "unirec"): {**_SHOP, "score": "product", "tail_weight": 0.1},
     ("amazon_beauty", "gru4rec"): {"num_epochs": 40, "patience": 5, "dropout": 0.5},
     ("amazon_beauty", "sasrec"): {"num_epochs": 40, "patience": 5, "dropout": 0.5, "weight_decay": 0.1},
     ("amazon_beauty", "unirec"): _BEAUTY_UNIREC,
