@@ -146,7 +146,10 @@ class UniRec(NextItem[UniRecConfig]):
         return sequence_loss(told_RD, query_BLD[batch.teachers, num_events_R - 1], weights_R.to(self._device))
 
     def _item_losses(self, batch: Batch, generator: np.random.Generator) -> Iterator[Tensor]:
-        """Compare the items of a batch, each once, with what a few of their neighbours make of them."""
+        """Compare the items of a batch, each once, with what a few of their neighbours make of them.
+
+        Of several processes that train together each compares those of its own share of the batch.
+        """
         config, network, epoch = self.config, self._network, int(batch.epoch)
         tail_weight = config.tail_weight if config.ie_mode == "loss" else 0.0  # else rare items are read as that
         if not config.head_weight and not tail_weight:
