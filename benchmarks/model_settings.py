@@ -33,6 +33,15 @@ _CLICKS_M2TREC: Final = {  # likewise
     "num_negatives": 2048,
     "negatives": "popularity",
 }
+_MOVIELENS: Final = {  # of sasrec and unirec
+    "dim": 128,
+    "dropout": 0.3,
+    "num_epochs": 40,
+    "patience": 12,
+    "schedule": "cosine",
+    "warmup_steps": 200,
+    "learning_rate": 0.0015,
+}
 _BEAUTY_ALIKE: Final = {  # of unirec, and of the sasrec beside it
     "dim": 128,
     "num_blocks": 1,
@@ -52,15 +61,13 @@ SETTINGS: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
         "first": {"model": "markov", "settings": {"num_steps": 3, "query_decay": 0.6}},
         "second": {"model": "session_knn", "settings": {"query_events": 5}},
     },
-    ("movielens_1m", "sasrec"): {
-        "dim": 128,
-        "num_heads": 2,
-        "dropout": 0.3,
-        "num_epochs": 40,
-        "patience": 12,
-        "schedule": "cosine",
-        "warmup_steps": 200,
-        "learning_rate": 0.0015,
+    ("movielens_1m", "sasrec"): {**_MOVIELENS, "num_heads": 2},
+    ("movielens_1m", "unirec"): {
+        **_MOVIELENS,
+        "context_dim": 16,
+        "score": "product",
+        "tail_weight": 0.1,
+        "ramp_epochs": 5,
     },
     ("planted_shop", "sasrec"): _SHOP,
     ("planted_shop", "unirec"): {**_SHOP, "score": "product", "tail_weight": 0.1},
