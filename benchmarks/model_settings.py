@@ -52,7 +52,6 @@ _BEAUTY_ALIKE: Final = {  # of unirec, and of the sasrec beside it
     "warmup_steps": 100,
     "weight_decay": 0.5,
 }
-_BEAUTY_UNIREC: Final = {**_BEAUTY_ALIKE, "ramp_epochs": 5}
 _SHOP: Final = {"learning_rate": 0.0003, "num_epochs": 10}  # of both: fast learners soon know the next click alone
 _NEWS_EPOCHS: Final = 5  # of all networks: the most sessions, of articles that are read for a day or two
 _CLICK_TASKS: Final = ("diginetica", "retailrocket", "yoochoose_100k", "globo_news")
@@ -73,7 +72,7 @@ SETTINGS: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
     ("planted_shop", "unirec"): {**_SHOP, "score": "product", "tail_weight": 0.1},
     ("amazon_beauty", "gru4rec"): {"num_epochs": 40, "patience": 5, "dropout": 0.5},
     ("amazon_beauty", "sasrec"): {"num_epochs": 40, "patience": 5, "dropout": 0.5, "weight_decay": 0.1},
-    ("amazon_beauty", "unirec"): _BEAUTY_UNIREC,
+    ("amazon_beauty", "unirec"): {**_BEAUTY_ALIKE, "ramp_epochs": 5},
     ("amazon_beauty", "sasrec_alike"): _BEAUTY_ALIKE,
     ("amazon_beauty", "sasrec_cosine"): _BEAUTY_ALIKE,
     ("amazon_beauty", "m2trec"): {"length": 50, "num_epochs": 12, "batch_size": 256, "dropout": 0.3},

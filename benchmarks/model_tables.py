@@ -52,18 +52,14 @@ def slices(task: Task, cells: Cells, beside: str | None = None) -> str:
     left_out = [f"{name} ({mask.sum()})" for name, mask in task.slices.items() if name not in shown]
     head = ["model", *(f"{name} ({mask.sum():,})" for name, mask in shown.items())]
     main = task.metrics[0]
-    rows = [
-        [name, *(f"{_per_case(some, main)[mask].mean():.4f}" for mask in shown.values())]
-        for name, some in cells.items()
-    ]
+    values = {name: _per_case(some, main) for name, some in cells.items()}
+    rows = [[name, *(f"{own[mask].mean():.4f}" for mask in shown.values())] for name, own in values.items()]
     note = f"\n\nUnder {MIN_CASES} cases, so without a verdict: {', '.join(left_out)}." if left_out else ""
     text = f"{main} by slice:\n\n{_table(head, rows)}"
     if beside:
-        of_it = _per_case(cells[beside], main)
+        others = values.pop(beside)
         rows = [
-            [name, *(_difference(_per_case(some, main)[mask], of_it[mask]) for mask in shown.values())]
-            for name, some in cells.items()
-            if name != beside
+            [name, *(_difference(own[mask], others[mask]) for mask in shown.values())] for name, own in values.items()
         ]
         text += f"\n\nMinus {beside}, paired:\n\n{_table(head, rows)}"
     return text + note

@@ -27,10 +27,10 @@ def main() -> None:
     """Measure what the folder does not have yet, print the tables."""
     arguments = _arguments()
     print(f"`{command('benchmarks.models')}`: {machine(PACKAGES)}\n")
+    beside = arguments.beside
+    shown = dict.fromkeys(filter(None, [*arguments.models, beside]))
     for name in arguments.tasks:
         task = load_task(name, arguments.data)
-        beside = arguments.beside
-        shown = dict.fromkeys([*arguments.models, *([beside] if beside else [])])
         cells = {model: _cells(task, model, arguments) for model in shown}
         print(headline(task, cells, beside), slices(task, cells, beside), sep="\n\n", end="\n\n", flush=True)
 

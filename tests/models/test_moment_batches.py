@@ -43,8 +43,5 @@ def test_what_is_read_of_an_event_is_its_item_moment_and_gap(sequences: Make) ->
 
 
 def test_a_year_outside_those_of_training_reads_as_the_nearest() -> None:
-    items, years = (
-        np.array([[7, 8, 9]], np.int32),
-        np.array(["1999", "2023-05", "2090"], "datetime64[s]"),
-    )
-    assert Reader(np.array([35, 54])).events(items, years.astype(np.int64)[None])[0, :, 1].tolist() == [35, 53, 54]
+    items, times = np.array([[7, 8, 9]], np.int32), np.array([["1999", "2023-05", "2090"]], "datetime64[s]")
+    assert Reader(np.array([35, 54])).events(items, times.astype(np.int64))[0, :, 1].tolist() == [35, 53, 54]
