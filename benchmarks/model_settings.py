@@ -42,6 +42,7 @@ _MOVIELENS: Final = {  # of sasrec and unirec
     "warmup_steps": 200,
     "learning_rate": 0.0015,
 }
+_MOVIELENS_SHORT: Final = {"dim": 64, "num_epochs": 14, "patience": 14}  # of what is compared part by part there
 _BEAUTY_ALIKE: Final = {  # of unirec, and of the sasrec beside it
     "dim": 128,
     "num_blocks": 1,
@@ -55,6 +56,29 @@ _BEAUTY_ALIKE: Final = {  # of unirec, and of the sasrec beside it
 _SHOP: Final = {"learning_rate": 0.0003, "num_epochs": 10}  # of both: fast learners soon know the next click alone
 _NEWS_EPOCHS: Final = 5  # of all networks: the most sessions, of articles that are read for a day or two
 _CLICK_TASKS: Final = ("diginetica", "retailrocket", "yoochoose_100k", "globo_news")
+_NO_ENHANCEMENT: Final = {"sequence_weight": 0, "tail_weight": 0}
+_UNIREC: Final[Mapping[str, Mapping[str, Any]]] = {
+    "short": {},
+    "no_time": {"time_module": False},
+    "no_sequences": {"sequence_weight": 0},
+    "no_items": {"tail_weight": 0},
+    "head": {"head_weight": 0.3},
+    "no_taste": {"taste": False},
+    "backbone": _NO_ENHANCEMENT,
+    "product": {"score": "product"},
+    "inject": {"ie_mode": "inject"},
+    "uneven": {"teachers": "uneven"},
+    "count_by_gaps": {},
+    "bce": {"loss": "bce"},
+    "published": {
+        "loss": "bce",
+        "score": "product",
+        "teachers": "uneven",
+        "curriculum": "published",
+        "head_weight": 0.3,
+        "tail_weight": 0.1,
+    },
+}
 SETTINGS: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
     ("movielens_1m", "blend"): {
         "first": {"model": "markov", "settings": {"num_steps": 3, "query_decay": 0.6}},
@@ -68,6 +92,8 @@ SETTINGS: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
         "tail_weight": 0.1,
         "ramp_epochs": 5,
     },
+    ("movielens_1m", "sasrec_alike"): _MOVIELENS_SHORT,
+    **{("movielens_1m", f"unirec_{name}"): _MOVIELENS_SHORT for name in _UNIREC},
     ("planted_shop", "sasrec"): _SHOP,
     ("planted_shop", "unirec"): {**_SHOP, "score": "product", "tail_weight": 0.1},
     ("amazon_beauty", "gru4rec"): {"num_epochs": 40, "patience": 5, "dropout": 0.5},
@@ -112,28 +138,6 @@ _SPARSEY: Final[Mapping[str, Mapping[str, Any]]] = {
     "episodes_alike": {**_EPISODES, "episodes_height": 10, "midpoint": 0.75, "slope": 0.05},
     "episodes_raw": {**_EPISODES, "is_corrected": False},
     "episodes_published": {**_EPISODES, **_HARD},
-}
-_NO_ENHANCEMENT: Final = {"sequence_weight": 0, "tail_weight": 0}
-_UNIREC: Final[Mapping[str, Mapping[str, Any]]] = {
-    "no_time": {"time_module": False},
-    "no_sequences": {"sequence_weight": 0},
-    "no_items": {"tail_weight": 0},
-    "head": {"head_weight": 0.3},
-    "no_taste": {"taste": False},
-    "backbone": _NO_ENHANCEMENT,
-    "product": {"score": "product"},
-    "inject": {"ie_mode": "inject"},
-    "uneven": {"teachers": "uneven"},
-    "count_by_gaps": {},
-    "bce": {"loss": "bce"},
-    "published": {
-        "loss": "bce",
-        "score": "product",
-        "teachers": "uneven",
-        "curriculum": "published",
-        "head_weight": 0.3,
-        "tail_weight": 0.1,
-    },
 }
 _BY_GAPS: Final = {"frequent_by": "gap_variance"}
 STATISTICS: Final[Mapping[str, Mapping[str, Any]]] = {
