@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
 from benchmarks.machine import command, machine
 from benchmarks.model_cells import part_statistics
@@ -19,11 +19,12 @@ from benchmarks.model_settings import entrant
 from benchmarks.protocols import Task, load_task
 from models.recommender import Recommender
 from models.registry import model_class
+from models.sasrec import SasRecConfig
 from models.stages import StepRecord
 from models.unirec import UniRecConfig
 
 TASKS: Final = ("movielens_1m", "amazon_beauty")
-SHARED: Final = ("length", "num_blocks", "dropout", "loss", "score", "batch_size", "learning_rate", "weight_decay")
+SHARED: Final = frozenset(SasRecConfig.model_fields) & frozenset(UniRecConfig.model_fields) - {"dim"}
 NUM_EPOCHS: Final = 4
 NUM_RANKINGS: Final = 3
 CUTOFF: Final = 20
@@ -41,26 +42,30 @@ def main() -> None:
         task = load_task(name, data)
         _, config = entrant(name, "unirec")
         assert isinstance(config, UniRecConfig)
-        width = config.dim + config.context_dim
+        compared: dict[str, SasRecConfig | UniRecConfig] = {"sasrec": alike(config), "unirec": config}
         first: tuple[float, float] | None = None
-        for model in ("sasrec", "unirec"):
-            epoch, ranking = _measure(task, model, config, width)
+        for model, chosen in compared.items():
+            epoch, ranking = _measure(task, model, chosen)
             first = first or (epoch, ranking)
             ratios = epoch / first[0], ranking / first[1]
-            print(
-                f"| {name} | {width} | {model} | {epoch:.2f} | {ratios[0]:.2f} | {ranking:.2f} | {ratios[1]:.2f} |",
-                flush=True,
-            )
+            times = f"{epoch:.2f} | {ratios[0]:.2f} | {ranking:.2f} | {ratios[1]:.2f}"
+            print(f"| {name} | {width_of(chosen)} | {model} | {times} |", flush=True)
 
 
-def _measure(task: Task, name: str, config: UniRecConfig, width: int) -> tuple[float, float]:
+def alike(config: UniRecConfig) -> SasRecConfig:
+    """Return a sasrec as wide as a unirec, with all the settings that both have."""
+    shared = {setting: getattr(config, setting) for setting in SHARED}
+    return SasRecConfig.model_validate({**shared, "dim": width_of(config)})
+
+
+def width_of(config: SasRecConfig | UniRecConfig) -> int:
+    """Return the features of a position."""
+    return config.dim + (config.context_dim if isinstance(config, UniRecConfig) else 0)
+
+
+def _measure(task: Task, name: str, config: SasRecConfig | UniRecConfig) -> tuple[float, float]:
     """Return the seconds of an epoch, and of ranking all cases of the test."""
-    changes: dict[str, Any] = {"num_epochs": NUM_EPOCHS}
-    if name == "sasrec":
-        changes |= {setting: getattr(config, setting) for setting in SHARED} | {"dim": width}
-        chosen = model_class("sasrec").Config.model_validate(changes)
-    else:
-        chosen = config.model_copy(update=changes)
+    chosen = config.model_copy(update={"num_epochs": NUM_EPOCHS})
     model, ends = model_class(name)(chosen, task.items.catalogue), dict[int, float]()
 
     def look(record: StepRecord) -> None:

@@ -26,7 +26,8 @@ PUBLISHED_EPOCHS: Final = 200
 class Curriculum:
     """How much each loss counts in an epoch, counted from 1.
 
-    ramp_epochs: until all of it counts; for kind "published", over which its 200 epochs are spread.
+    ramp_epochs: until all of it counts; for kind "published", over which its 200 epochs are spread. 0: from the first
+    epoch it is as in the last.
     """
 
     kind: Literal["monotone", "published"]
@@ -54,10 +55,11 @@ class Curriculum:
         return math.sin(math.pi / 2 * self._published_epoch(epoch) / 220)
 
     def _progress(self, epoch: int) -> float:
-        return epoch / self.ramp_epochs
+        return epoch / self.ramp_epochs if self.ramp_epochs else 1.0
 
     def _published_epoch(self, epoch: int) -> float:
-        return min((epoch - 1) * PUBLISHED_EPOCHS / self.ramp_epochs, PUBLISHED_EPOCHS - 1)  # beyond, signs change
+        last = PUBLISHED_EPOCHS - 1  # beyond, signs change
+        return min((epoch - 1) * PUBLISHED_EPOCHS / self.ramp_epochs, last) if self.ramp_epochs else last
 
 
 def _eased(share: Tensor) -> Tensor:

@@ -3,12 +3,20 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import date
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.sequences import PADDING
+
+KINDS: Final = {
+    "is_frequent": (np.dtype(np.bool_), 1),
+    "gap_variance": (np.dtype(np.float64), 1),
+    "neighbours": (np.dtype(np.int32), 2),
+    "is_uniform": (np.dtype(np.bool_), 1),
+    "is_uneven": (np.dtype(np.bool_), 1),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +37,10 @@ class Statistics:
     is_uneven: NDArray[np.bool_]
 
     def __post_init__(self) -> None:
+        for name, (kind, num_axes) in KINDS.items():
+            array = getattr(self, name)
+            if (array.dtype, array.ndim) != (kind, num_axes):
+                raise ValueError(f"{name} is {array.dtype} of {array.ndim} axes; allowed: {kind} of {num_axes}")
         for name, array in (("gap_variance", self.gap_variance), ("neighbours", self.neighbours)):
             if len(array) != self.num_items:
                 raise ValueError(f"{name} has {len(array)} items, is_frequent {self.num_items}")

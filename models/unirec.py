@@ -93,7 +93,7 @@ class UniRec(NextItem[UniRecConfig]):
         self._rare = np.flatnonzero(~statistics.is_frequent & is_near & (config.ie_mode == "inject"))
         self._neighbours = statistics.neighbours[self._rare]
         self._easiness = torch.from_numpy(self._easiness_of(train, statistics.gap_variance))
-        ramp_epochs = 1 if start else config.ramp_epochs  # a start knows what is easy
+        ramp_epochs = 0 if start else config.ramp_epochs  # a start knows what is easy
         self._curriculum = Curriculum(config.curriculum, ramp_epochs)
         is_teacher = statistics.is_uniform if config.teachers == "uniform" else statistics.is_uneven
         self._teaches, self._is_frequent = is_teacher & (config.sequence_weight > 0), statistics.is_frequent

@@ -42,7 +42,8 @@ class UniRecConfig(NextItemConfig):
     are moments at all. taste: whether the long-term taste enters the query. score: as in sasrec. sequence_weight,
     head_weight, tail_weight: of the losses of the enhancements; 0 leaves one out. teachers: the subjects from whose
     sequences the enhancement of sequences learns. ie_mode: whether the vectors of rare items are pulled to what their
-    neighbours make of them by a loss, or are read as a mixture with it, whose share grows to inject_share. curriculum:
+    neighbours make of them by a loss, of tail_weight, or are read as a mixture with it, whose share grows to
+    inject_share; one of the two has no effect. curriculum:
     "published" is that of the published code, whose 200 epochs are spread over ramp_epochs.
     """
 
@@ -65,7 +66,7 @@ class UniRecConfig(NextItemConfig):
     def _heads_divide_width(self) -> Self:
         if (self.dim + self.context_dim) % self.num_heads:
             raise ValueError(
-                f"dim + context_dim = {self.dim} + {self.context_dim} is not a multiple of num_heads {self.num_heads}"
+                f"dim + context_dim = {self.dim + self.context_dim} must be a multiple of num_heads = {self.num_heads}"
             )
         return self
 

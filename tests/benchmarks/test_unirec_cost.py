@@ -4,10 +4,19 @@ from pathlib import Path
 import pytest
 
 from benchmarks import unirec_cost
+from models.unirec_network import UniRecConfig
 from tests.benchmarks.small_data import at, write_set
 
 
-def test_both_models_are_measured_at_the_same_width(
+def test_both_networks_are_of_one_width_and_trained_alike() -> None:
+    config = UniRecConfig(dim=24, context_dim=8, num_heads=4, num_blocks=3, score="cosine", batch_size=64, loss="bce")
+    sasrec = unirec_cost.alike(config)
+    assert sasrec.dim == unirec_cost.width_of(sasrec) == unirec_cost.width_of(config) == 32
+    assert (sasrec.num_heads, sasrec.num_blocks, sasrec.score) == (4, 3, "cosine")
+    assert (sasrec.batch_size, sasrec.loss, sasrec.length) == (64, "bce", config.length)
+
+
+def test_both_models_are_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     visits = {"ann": "12345", "bob": "32415", "eve": "543216"}
@@ -24,4 +33,5 @@ def test_both_models_are_measured_at_the_same_width(
     assert [row[2] for row in (sasrec, unirec)] == ["sasrec", "unirec"]
     assert sasrec[:2] == unirec[:2]
     assert sasrec[4] == sasrec[6] == "1.00"
-    assert all(float(number) >= 0 for number in unirec[3:])
+    assert unirec[1] == "144"
+    assert float(unirec[3]) / float(sasrec[3]) == pytest.approx(float(unirec[4]), rel=0.6)  # of rounded seconds

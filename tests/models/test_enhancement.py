@@ -1,4 +1,5 @@
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -51,6 +52,16 @@ def test_the_published_weights_stay_where_its_epochs_end() -> None:
     for epoch in (11, 60):
         assert beyond.of_rare(epoch) == last.of_rare(200) > 0
         torch.testing.assert_close(beyond.of_frequent(epoch, torch.ones(1)), last.of_frequent(200, torch.ones(1)))
+
+
+@pytest.mark.parametrize("kind", ["monotone", "published"])
+def test_without_a_ramp_every_epoch_is_as_the_last(kind: Literal["monotone", "published"]) -> None:
+    over, ramped = Curriculum(kind, ramp_epochs=0), Curriculum(kind, ramp_epochs=1)
+    easiness = torch.tensor([0.0, 0.5, 1.0])
+    for epoch in (1, 2, 50):
+        assert over.of_rare(epoch) == ramped.of_rare(50) > 0.9
+        torch.testing.assert_close(over.of_frequent(epoch, easiness), ramped.of_frequent(50, easiness))
+        torch.testing.assert_close(over.of_sequences(epoch, KEPT, EVENTS), ramped.of_sequences(50, KEPT, EVENTS))
 
 
 def test_a_thinned_sequence_is_asked_for_a_direction_and_the_teacher_stands() -> None:

@@ -30,6 +30,9 @@ def make(**changes: Any) -> Statistics:
         ({"neighbours": np.full((4, 2), -1, np.int32)}, "neighbours are items -1 to 0; allowed: 0 to 3"),
         ({"neighbours": np.zeros((4, 0), np.int32)}, "neighbours has no column"),
         ({"is_uneven": NO[:2]}, "is_uniform has 3 subjects, is_uneven 2"),
+        ({"is_frequent": np.ones(4, int)}, "is_frequent is int64 of 1 axes; allowed: bool of 1"),
+        ({"is_uniform": np.ones(3)}, "is_uniform is float64 of 1 axes; allowed: bool of 1"),
+        ({"neighbours": np.zeros(4, np.int32)}, "neighbours is int32 of 1 axes; allowed: int32 of 2"),
         ({"is_uneven": YES}, "subject 0 is both uniform and uneven"),
     ],
 )

@@ -128,6 +128,56 @@ def test_statistics_are_asked_for_and_must_be_those_of_the_training_part(shop: "
         model.fit(shop.train, seed=0, statistics=statistics_of(shop.train.where(shop.train.items < 61), 61))
 
 
+@pytest.mark.parametrize("kind", ["uniform", "uneven"])
+def test_those_teach_who_are_asked_to(shop: "Shop", kind: str) -> None:
+    """Where all users are of the other kind, nobody teaches, as if it had no weight."""
+    all_, none = np.ones(len(shop.train), np.bool_), np.zeros(len(shop.train), np.bool_)
+    known = statistics_of(shop.train, shop.num_items)
+    of_kind = {"uniform": replace(known, is_uniform=all_, is_uneven=none)}
+    of_kind["uneven"] = replace(known, is_uniform=none, is_uneven=all_)
+    (others,) = (statistics for name, statistics in of_kind.items() if name != kind)
+    states = []
+    for statistics, weight in ((of_kind[kind], 0.5), (known, 0), (others, 0.5)):
+        changes = {**OFF, "sequence_weight": weight, "teachers": kind, "num_epochs": 1}
+        model = UniRec(TINY.model_copy(update=changes), shop.catalogue)
+        model.fit(shop.train, seed=0, statistics=statistics)
+        states.append(model.state()["items.weight"])
+    taught, without, of_others = states
+    assert np.array_equal(without, of_others)
+    assert not np.array_equal(without, taught)
+
+
+def test_the_published_form_finds_items_easy_whose_gaps_are_even(shop: "Shop") -> None:
+    variance = np.full(shop.num_items, np.nan)
+    variance[2:5] = 0, 30, 40
+    model = UniRec(TINY.model_copy(update={"curriculum": "published", "num_epochs": 1}), shop.catalogue)
+    model.fit(shop.train, seed=0, statistics=replace(statistics_of(shop.train, shop.num_items), gap_variance=variance))
+    assert model._easiness[2:6].tolist() == [1, 0.25, 0, 1]
+
+
+def test_of_many_neighbours_a_few_are_drawn_anew_each_time(shop: "Shop") -> None:
+    model = UniRec(TINY.model_copy(update={"num_epochs": 1}), shop.catalogue)
+    near = np.zeros((shop.num_items, 8), np.int32)
+    near[5], near[6, :2] = np.arange(10, 18), [20, 21]
+    model.fit(shop.train, seed=0, statistics=replace(statistics_of(shop.train, shop.num_items), neighbours=near))
+    generator, met = np.random.default_rng(0), set()
+    for _ in range(30):
+        items, drawn = model._sampled_neighbours(np.array([4, 5, 6]), generator)
+        assert items.tolist() == [5, 6]
+        assert len(set(drawn[0].tolist())) == unirec.SAMPLED_NEIGHBOURS == 3
+        assert sorted(drawn[1].tolist()) == [0, 20, 21]
+        met |= set(drawn[0].tolist())
+    assert met == set(range(10, 18))
+
+
+@pytest.mark.parametrize("curriculum", ["monotone", "published"])
+def test_a_warm_start_goes_on_where_the_curriculum_had_ended(shop: "Shop", curriculum: str) -> None:
+    early = fitted(shop.train, shop.num_items, ie_mode="inject", curriculum=curriculum, ramp_epochs=6)
+    later = UniRec(early.config.model_copy(update={"num_epochs": 1}), shop.catalogue)
+    later.fit(shop.train, seed=1, start=early.state(), statistics=statistics_of(shop.train, shop.num_items))
+    assert later.state()["share"] >= early.state()["share"] > 0.4
+
+
 def test_a_warm_start_takes_over_the_weights_and_tonights_neighbours(shop: "Shop") -> None:
     early = fitted(shop.train, shop.num_items, ie_mode="inject")
     config = early.config.model_copy(update={"num_epochs": 1, "learning_rate": 1e-6})

@@ -167,5 +167,5 @@ def test_items_are_compared_by_direction_alone() -> None:
 
 
 def test_heads_divide_the_width() -> None:
-    with pytest.raises(ValueError, match=r"dim \+ context_dim = 8 \+ 4 is not a multiple of num_heads 5"):
+    with pytest.raises(ValueError, match=r"dim \+ context_dim = 12 must be a multiple of num_heads = 5"):
         UniRecConfig(dim=8, context_dim=4, num_heads=5)
