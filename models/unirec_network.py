@@ -138,29 +138,41 @@ class MixtureBlock(nn.Module):
     def forward(self, x_BLW: Tensor, context_BLC: Tensor) -> Tensor:
         """Return float[B, L, W]; position l depends on positions up to l only."""
         normed_BLW = self.attention_norm(x_BLW)
-        of_items = self.to_qk(normed_BLW).chunk(2, dim=2)
-        of_context = self.context_to_qk(self.context_norm(context_BLC)).chunk(2, dim=2)
+        maps = _products(*self.to_qk(normed_BLW).chunk(2, dim=2)), _products(*self._context_pair(context_BLC))
         seen_LL = torch.ones(x_BLW.shape[1], x_BLW.shape[1], dtype=torch.bool, device=x_BLW.device).tril()
-        return self._combine(x_BLW, self._attend((of_items, of_context), normed_BLW, seen_LL))
+        value_BHLE = self.to_value(normed_BLW).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        attended_BHLE = self._weights(maps, seen_LL).to(value_BHLE.dtype) @ value_BHLE
+        return self._combine(x_BLW, attended_BHLE.transpose(1, 2).flatten(2))
 
     def at(self, x_BLW: Tensor, context_BLC: Tensor, last_B: Tensor) -> Tensor:
-        """Return what `forward` gives at one position of each sequence, float[B, W]."""
+        """Return what `forward` gives at one position of each sequence, float[B, W].
+
+        No other position is projected: the query is compared with what keys are made of, as if projected back, and what
+        values are made of is mixed before it is projected.
+        """
         rows = torch.arange(len(x_BLW), device=x_BLW.device)
         normed_BLW = self.attention_norm(x_BLW)
-        query, key = self.to_qk(normed_BLW).chunk(2, dim=2)
-        context_query, context_key = self.context_to_qk(self.context_norm(context_BLC)).chunk(2, dim=2)
-        pairs = (query[rows, last_B][:, None], key), (context_query[rows, last_B][:, None], context_key)
+        (to_query, to_key), (of_query, of_key) = self.to_qk.weight.chunk(2), self.to_qk.bias.chunk(2)
+        query_BD = F.linear(normed_BLW[rows, last_B], to_query, of_query)
+        products_B1L = (query_BD @ to_key)[:, None] @ normed_BLW.transpose(1, 2) + (query_BD @ of_key)[:, None, None]
+        query_BLC, key_BLC = self._context_pair(context_BLC)
+        maps = products_B1L * query_BD.shape[1] ** -0.5, _products(query_BLC[rows, last_B][:, None], key_BLC)
         seen_B1L = torch.arange(x_BLW.shape[1], device=x_BLW.device) <= last_B[:, None, None]
-        return self._combine(x_BLW[rows, last_B][:, None], self._attend(pairs, normed_BLW, seen_B1L[:, None]))[:, 0]
+        mixed_BHW = self._weights(maps, seen_B1L[:, None])[:, :, 0].to(normed_BLW.dtype) @ normed_BLW
+        to_value_HEW = self.to_value.weight.unflatten(0, (self.num_heads, -1))
+        value_BHE = torch.einsum("bhw,hew->bhe", mixed_BHW, to_value_HEW)
+        return self._combine(x_BLW[rows, last_B], value_BHE.flatten(1) + self.to_value.bias)
 
-    def _attend(self, pairs: tuple[tuple[Tensor, ...], ...], normed_BLW: Tensor, seen: Tensor) -> Tensor:
-        """Attend with queries and keys of both maps, float[B, Q, W]."""
-        maps_2BQL = torch.stack([query @ key.transpose(1, 2) * query.shape[2] ** -0.5 for query, key in pairs]).float()
+    def _context_pair(self, context_BLC: Tensor) -> tuple[Tensor, ...]:
+        """Return the queries and keys of the moments, float[B, L, C] each."""
+        return self.context_to_qk(self.context_norm(context_BLC)).chunk(2, dim=2)
+
+    def _weights(self, maps: tuple[Tensor, Tensor], seen: Tensor) -> Tensor:
+        """Return the attention weights, float32[B, H, Q, L], of both maps, float[B, Q, L]."""
+        maps_2BQL = torch.stack(maps).float()
         if self.training:
             maps_2BQL = maps_2BQL + self.noise[:, None, None, None] ** 2 * torch.randn_like(maps_2BQL)
-        weights_BHQL = self._mix(maps_2BQL).transpose(0, 1).masked_fill(~seen, -torch.inf).softmax(dim=3)
-        value_BHLE = self.to_value(normed_BLW).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
-        return (weights_BHQL.to(value_BHLE.dtype) @ value_BHLE).transpose(1, 2).flatten(2)
+        return self._mix(maps_2BQL).transpose(0, 1).masked_fill(~seen, -torch.inf).softmax(dim=3)
 
     def _mix(self, maps_2BQL: Tensor) -> Tensor:
         """Mix two maps to one for each head, float[H, B, Q, L]."""
@@ -172,6 +184,11 @@ class MixtureBlock(nn.Module):
     def _combine(self, x_BQW: Tensor, attended_BQW: Tensor) -> Tensor:
         x_BQW = x_BQW + self.dropout(self.from_heads(attended_BQW))
         return x_BQW + self.dropout(self.narrow(F.gelu(self.widen(self.feed_norm(x_BQW)))))
+
+
+def _products(query_BQD: Tensor, key_BLD: Tensor) -> Tensor:
+    """Return the scaled products of queries and keys, float[B, Q, L]."""
+    return query_BQD @ key_BLD.transpose(1, 2) * query_BQD.shape[2] ** -0.5
 
 
 class Network(Encoder):
