@@ -174,7 +174,7 @@ def test_of_many_neighbours_a_few_are_drawn_anew_each_time(shop: "Shop") -> None
 
 @pytest.mark.parametrize("curriculum", ["monotone", "published"])
 def test_a_warm_start_goes_on_where_the_curriculum_had_ended(shop: "Shop", curriculum: str) -> None:
-    how = {"ie_mode": "inject", "curriculum": curriculum, "num_epochs": 2, "ramp_epochs": 2}
+    how: dict[str, Any] = {"ie_mode": "inject", "curriculum": curriculum, "num_epochs": 2, "ramp_epochs": 2}
     early = fitted(shop.train, shop.num_items, **how)
     later = UniRec(early.config.model_copy(update={"num_epochs": 1}), shop.catalogue)
     later.fit(shop.train, seed=1, start=early.state(), statistics=statistics_of(shop.train, shop.num_items))
