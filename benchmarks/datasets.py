@@ -99,7 +99,8 @@ def read_log(folder: Path, source: Source) -> Log:
     by_first = [subject, *(events[name].to_numpy() for name in source.order)]
     order = np.lexsort(by_first[::-1])  # stable, so the order of the file breaks ties
     offsets = np.searchsorted(subject[order], np.arange(len(subjects.dictionary) + 1)).astype(np.int64)
-    sequences = Sequences(items.numbers(events["item_id"])[order], _seconds(events, source)[order], offsets)
+    keys = np.arange(len(subjects.dictionary), dtype=np.uint64)
+    sequences = Sequences(items.numbers(events["item_id"])[order], _seconds(events, source)[order], offsets, keys)
     return Log(items, subjects.dictionary, sequences, _is_test(events)[order])
 
 

@@ -25,4 +25,5 @@ def read_shop(shop: SampleShop = SHOP) -> tuple[Items, Sequences]:
     begin = np.datetime64(shop.first_day, "s").astype(np.int64)
     ids = pa.concat_arrays([pa.nulls(FIRST_ITEM, pa.string()), pa.array(plan.items.ids)])
     items = (rows["item"] + FIRST_ITEM).astype(np.int32)
-    return Items(ids, Catalogue(len(ids))), Sequences(items, begin + rows["time"] // 1000, offsets)
+    events = Sequences(items, begin + rows["time"] // 1000, offsets, users.astype(np.uint64))
+    return Items(ids, Catalogue(len(ids))), events

@@ -222,8 +222,7 @@ def hold_out_last(users: Sequences, *, exclude_seen: bool) -> tuple[Sequences, S
 
     Returns what is left to learn from, the same with the validation event, the validation and the test.
     """
-    train = users.cut(users.offsets[:-1], users.lengths - 2)
-    before = users.cut(users.offsets[:-1], users.lengths - 1)
+    train, before = users.head(users.lengths - 2), users.head(users.lengths - 1)
     return (
         train,
         before,

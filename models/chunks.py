@@ -19,5 +19,5 @@ def rank_in_chunks(histories: Sequences, k: int, most_histories: int, rank: Call
     step = max(1, min(most_histories, MOST_CELLS // k))
     for start in range(0, len(histories), step):
         part = slice(start, start + step)
-        items[part], scores[part] = rank(histories.cut(histories.offsets[:-1][part], histories.lengths[part]))
+        items[part], scores[part] = rank(histories.cut(histories.offsets[:-1][part], histories.lengths[part], part))
     return items, scores

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from models.dropout import Dropout
 from models.next_item import Encoder, NextItem, NextItemConfig
 from models.recommender import Capabilities, ModelConfig
+from models.sparsity import draw, make_table, normal
 
 
 class Gru4RecConfig(NextItemConfig):
@@ -31,11 +32,11 @@ class Network(Encoder):
 
     def __init__(self, config: Gru4RecConfig, num_items: int) -> None:
         super().__init__()
-        self.items = nn.Embedding(num_items, config.dim)
+        self.items = make_table(num_items, config.dim, config.sparsity)
         self.recurrent = nn.GRU(config.dim, config.hidden_dim, config.num_layers, batch_first=True)
         self.project = nn.Linear(config.hidden_dim, config.dim)
         self.dropout = Dropout(config.dropout)
-        nn.init.normal_(self.items.weight, std=0.02)
+        draw(self.items, normal)
 
     def forward(self, items_BL: Tensor) -> Tensor:
         """Return the hidden state after each event, float[B, L, D]."""

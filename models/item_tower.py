@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from models.catalogue import FIRST_VALUE, Values
 from models.sequences import UNKNOWN
+from models.sparsity import DENSE, Sparsity, draw, make_table, normal
 
 BUCKETS_AN_OCTAVE = 8  # of popularity: counts up to 11 are told apart
 MOST_POPULAR = 250  # bucket; it is that of 2.5 billion events
@@ -48,10 +49,10 @@ class FieldTable(Part):
     numbers: Tensor
     offsets: Tensor
 
-    def __init__(self, values: Values, num_rows: int, dim: int, drop_rate: float) -> None:
+    def __init__(self, values: Values, num_rows: int, dim: int, drop_rate: float, sparsity: Sparsity = DENSE) -> None:
         super().__init__(dim, drop_rate)
-        self.table = nn.Embedding(num_rows, dim)
-        nn.init.normal_(self.table.weight, std=0.02)
+        self.table = make_table(num_rows, dim, sparsity)
+        draw(self.table, normal)
         self.register_buffer("numbers", _tensor(values.numbers), persistent=False)
         self.register_buffer("offsets", _tensor(values.offsets), persistent=False)
 
@@ -63,11 +64,21 @@ class FieldTable(Part):
         places_P = torch.arange(int(lengths_N.sum()), device=items_N.device)
         rows_P = self.numbers[places_P + (starts_N - bags_N).repeat_interleave(lengths_N)].long()
         rows_P = rows_P.where(rows_P < self.table.num_embeddings, UNKNOWN)
-        return F.embedding_bag(rows_P, self.table.weight, bags_N, mode="mean"), lengths_N == 0
+        if isinstance(self.table, nn.Embedding):
+            return F.embedding_bag(rows_P, self.table.weight, bags_N, mode="mean"), lengths_N == 0
+        read, rows_P = rows_P.unique(return_inverse=True)
+        return F.embedding_bag(rows_P, self.table(read), bags_N, mode="mean"), lengths_N == 0
 
     def unknown(self) -> Tensor:
         """Return the vector of an item without a value, float[E]."""
-        return self.table.weight[UNKNOWN]
+        return self.table(torch.tensor(UNKNOWN, device=self.offsets.device))
+
+    def degrees(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how often each value is met, int64[num_rows], given how often each item is."""
+        events = np.repeat(counts, np.diff(self.offsets.numpy(force=True)))
+        rows, num_rows = self.numbers.numpy(force=True), self.table.num_embeddings
+        found = np.bincount(np.where(rows < num_rows, rows, UNKNOWN), weights=events, minlength=num_rows)
+        return found.astype(np.int64)
 
 
 def popularity_buckets(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -95,12 +106,12 @@ def _joined(events: NDArray[np.float64]) -> NDArray[np.uint8]:
     return joined
 
 
-def popularity_table(buckets: NDArray[np.uint8], dim: int, drop_rate: float) -> FieldTable:
+def popularity_table(buckets: NDArray[np.uint8], dim: int, drop_rate: float, sparsity: Sparsity = DENSE) -> FieldTable:
     """Make popularity a field like any other: items without events have no value."""
     numbers = FIRST_VALUE + buckets[buckets > 0].astype(np.int32)
     offsets = np.concatenate([[0], np.cumsum(buckets > 0)]).astype(np.int64)
     num_rows = FIRST_VALUE + MOST_POPULAR + 1
-    return FieldTable(Values(numbers, offsets, num_rows), num_rows, dim, drop_rate)
+    return FieldTable(Values(numbers, offsets, num_rows), num_rows, dim, drop_rate, sparsity)
 
 
 class HashedIds(Part):
@@ -111,21 +122,26 @@ class HashedIds(Part):
 
     seen: Tensor
 
-    def __init__(self, seen: NDArray[np.bool_], num_rows: int, dim: int, drop_rate: float) -> None:
+    def __init__(
+        self, seen: NDArray[np.bool_], num_rows: int, dim: int, drop_rate: float, sparsity: Sparsity = DENSE
+    ) -> None:
         super().__init__(dim, drop_rate)
-        self.tables = nn.ParameterList(torch.randn(FIRST_VALUE + num_rows, dim) * 0.02 for _ in HASH_FACTORS)
+        tables = [make_table(FIRST_VALUE + num_rows, dim, sparsity) for _ in HASH_FACTORS]
+        self.tables = nn.ModuleList(tables)
+        for table in tables:
+            draw(table, normal)
         self.num_rows = num_rows
         self.register_buffer("seen", _tensor(seen), persistent=False)
 
     def forward(self, items_N: Tensor) -> tuple[Tensor, Tensor]:
         """Return the vectors, float[N, E], and which items have none, bool[N]."""
         rows = [FIRST_VALUE + ((items_N * factor) >> 32) % self.num_rows for factor in HASH_FACTORS]
-        sum_NE = torch.stack([F.embedding(row, table) for row, table in zip(rows, self.tables, strict=True)]).sum(dim=0)
+        sum_NE = torch.stack([table(row) for row, table in zip(rows, self.tables, strict=True)]).sum(dim=0)
         return sum_NE, ~self.seen[items_N]
 
     def unknown(self) -> Tensor:
         """Return the vector of an item that was not seen, float[E]."""
-        return self.tables[0][UNKNOWN]
+        return self.tables[0](torch.tensor(UNKNOWN, device=self.seen.device))
 
 
 class ItemTower(nn.Module):

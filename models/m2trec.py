@@ -118,13 +118,16 @@ class M2TRec(NextItem[M2TRecConfig]):
         """Make the network on the chosen fields of the catalogue."""
         config = self.config
         parts: list[Part] = [
-            FieldTable(field.values(self.catalogue), field.num_rows, config.field_dim, config.drop_rate)
+            FieldTable(
+                field.values(self.catalogue), field.num_rows, config.field_dim, config.drop_rate, config.sparsity
+            )
             for field in self._fields
         ]
         if config.popularity:
-            parts.append(popularity_table(self._popularity, config.field_dim, config.drop_rate))
+            parts.append(popularity_table(self._popularity, config.field_dim, config.drop_rate, config.sparsity))
         if config.hashed_ids:
-            parts.append(HashedIds(self._popularity > 0, config.hashed_rows, config.dim, HASHED_DROP_RATE))
+            seen = self._popularity > 0
+            parts.append(HashedIds(seen, config.hashed_rows, config.dim, HASHED_DROP_RATE, config.sparsity))
         return Network(config, self.num_items, parts, [field.num_rows for field in self._levels()])
 
     def _levels(self) -> Fields:

@@ -3,20 +3,23 @@
 Shapes: B sessions, L positions, T targets, N items, D features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.cosine import cosine_query
 from models.dropout import Dropout
-from models.item_tower import ItemTower, Part
+from models.item_tower import FieldTable, ItemTower, Part
 from models.negatives import Negatives
 from models.next_item import Encoder, NextItemConfig
 from models.sequences import FIRST_ITEM, PADDING
+from models.sparsity import Table, make_table
 from models.transformer import Block, check_heads
 
 
@@ -72,7 +75,7 @@ class Network(Encoder):
         self.blocks = nn.ModuleList(Block(dim, config.num_heads, config.dropout) for _ in range(config.num_blocks))
         self.norm = nn.LayerNorm(dim)
         self.scale = nn.Parameter(torch.tensor(0.0))
-        self.free = nn.Embedding(self.num_items, dim) if config.item_head == "free" else None
+        self.free = make_table(num_items, dim, config.sparsity) if config.item_head == "free" else None
         self.heads = nn.ModuleList(nn.Linear(dim, size) for size in num_labels)
         nn.init.normal_(self.positions.weight, std=0.02)
 
@@ -82,6 +85,14 @@ class Network(Encoder):
         tables = {f"tower.parts.{number}.table.weight" for number in range(len(self.tower.parts))}
         heads = {f"heads.{level}.{part}" for level in range(len(self.heads)) for part in ("weight", "bias")}
         return frozenset(tables | heads | {"free.weight"})
+
+    def degrees(self, counts: NDArray[np.int64]) -> Iterator[tuple[Table, NDArray[np.int64]]]:
+        """Give the tables of values and of items; where rows are shared by chance, all are met equally often."""
+        for part in self.tower.parts:
+            if isinstance(part, FieldTable):
+                yield part.table, part.degrees(counts)
+        if self.free:
+            yield self.free, counts
 
     def forward(self, items_BL: Tensor) -> Tensor:
         """Return the query after each event, float[B, L, D]; only causal attention can give them in one pass."""

@@ -21,6 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from models.batches import Indices, Windows, batches_by_length, training_windows
+from models.known_weights import begin_with, take_over
 from models.losses import (
     binary_cross_entropy,
     full_softmax,
@@ -28,8 +29,9 @@ from models.losses import (
     sampled_softmax,
 )
 from models.negatives import Drawing, Negatives, NegativeSampler
-from models.recommender import NothingToLearn, UnfitStart, Validation
+from models.recommender import NothingToLearn, Validation
 from models.sequences import FIRST_ITEM, PADDING, Sequences
+from models.sparsity import Table, spread_by_degree
 from models.stages import Run, Stage
 from models.threads import one_thread_a_block
 from models.training import Epoch, Training, TrainingConfig, seeded
@@ -60,7 +62,7 @@ class NextItemConfig(TrainingConfig):
 class Encoder(nn.Module, ABC):
     """Item numbers to hidden states, and to the vectors whose product with them is an item's score."""
 
-    items: nn.Embedding  # where there is a vector for each item, it is input and output
+    items: Table  # where there is a vector for each item, it is input and output
 
     @property
     def growing(self) -> frozenset[str]:
@@ -70,6 +72,10 @@ class Encoder(nn.Module, ABC):
     def item_vectors(self) -> Tensor:
         """Return the vector with which a state is compared, of every item number."""
         return self.items.weight
+
+    def degrees(self, counts: NDArray[np.int64]) -> Iterator[tuple[Table, NDArray[np.int64]]]:
+        """Give the tables, and how often each of their rows is met, given how often each item is."""
+        yield self.items, counts
 
     def table(self) -> Tensor:
         """Return that of every real item, float[V, D]."""
@@ -125,8 +131,10 @@ class NextItem(VectorRecommender[NextItemConfigT], Generic[NextItemConfigT]):
             raise NothingToLearn(f"{self.name}: no training history has two known items, so there is no next item")
         with seeded(run):
             self._encoder = self.build_encoder()
-        if start:
-            _take_over(self._encoder, self._weights(start))
+            if self.config.sparsity.start == "degree":
+                self._spread_by_degree(known)
+            if start:
+                begin_with(self._encoder, self._weights(start), self._encoder.growing)
         self._forward = torch.compile(self._encoder, dynamic=True) if self.config.compile else self._encoder
         max_cases = self.config.max_validation_cases
         yield Training(
@@ -137,6 +145,11 @@ class NextItem(VectorRecommender[NextItemConfigT], Generic[NextItemConfigT]):
             loss=partial(self._loss, self._sampler(known)),
             evaluate=partial(validation_ndcg, self, validation, max_cases) if validation else None,
         )
+
+    def _spread_by_degree(self, known: Sequences) -> None:
+        counts = np.bincount(known.items, minlength=self.num_items)
+        for table, degrees in self._encoder.degrees(counts):
+            spread_by_degree(table, degrees, self.config.sparsity)
 
     def _epoch(self, known: Sequences, generator: np.random.Generator, number: int) -> Epoch[Any]:
         windows = training_windows(known, self.config.length, generator)
@@ -227,30 +240,8 @@ class NextItem(VectorRecommender[NextItemConfigT], Generic[NextItemConfigT]):
         """Take over the weights, without drawing random numbers."""
         with torch.device("meta"):
             encoder = self.build_encoder()
-        state = self._weights(state)
-        for name, weight in encoder.state_dict().items():
-            if state[name].shape != weight.shape:
-                raise ValueError(
-                    f"{name} of this {self.name} is {state[name].shape}, and {tuple(weight.shape)} here: it has learnt "
-                    "of other items or values; fit the model anew"
-                )
-        encoder.load_state_dict({name: torch.tensor(weight) for name, weight in state.items()}, assign=True)
+        take_over(encoder, self._weights(state), self.name)
         self._encoder = encoder.eval()
 
     def _weights(self, state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         return {name: array for name, array in state.items() if name not in self.beside}
-
-
-def _take_over(encoder: Encoder, start: Mapping[str, NDArray[Any]]) -> None:
-    """Copy the weights of an earlier night; items that it did not know keep their random ones."""
-    own = encoder.state_dict()
-    if own.keys() != start.keys():
-        names = ", ".join(sorted(own.keys() ^ start.keys()))
-        raise UnfitStart(f"cannot start from these weights: {names} is in one of the networks only")
-    for name, weight in own.items():
-        given = start[name]
-        grown = name in encoder.growing and given.shape[:1] <= weight.shape[:1]
-        if given.shape[1:] != weight.shape[1:] or (given.shape[:1] != weight.shape[:1] and not grown):
-            raise UnfitStart(f"cannot start from these weights: {name} is {given.shape}, here {tuple(weight.shape)}")
-        known = weight[: len(given)] if grown else weight
-        known.copy_(torch.from_numpy(np.array(given)))

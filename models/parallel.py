@@ -53,6 +53,12 @@ def from_first(value: float, device: torch.device) -> float:
     return summed(value if rank() == 0 else 0.0, device)
 
 
+def sum_over_processes(tensor: Tensor) -> None:
+    """Put the sum over the processes in its place."""
+    if num_processes() > 1:
+        distributed.all_reduce(tensor)
+
+
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Sum the gradients over the processes, in one message; one that is missing counts as 0."""
     if num_processes() == 1:

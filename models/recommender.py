@@ -256,7 +256,7 @@ class Recommender(ABC, Generic[ConfigT]):
         """Sha256 of all that decides what a fit learns."""
         digest = hashlib.sha256(f"{self.name} {self.config!r} {self.num_items} {seed}".encode())
         parts = [train, *([validation.histories, validation.targets] if validation else [])]
-        for array in [array for part in parts for array in (part.items, part.times, part.offsets)]:
+        for array in [array for part in parts for array in (part.items, part.times, part.offsets, part.subjects)]:
             digest.update(np.ascontiguousarray(array).data)
         if self.capabilities.uses_metadata:
             self.catalogue.add_to(digest)

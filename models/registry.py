@@ -19,10 +19,11 @@ _MODELS = {
     "m2trec": "models.m2trec:M2TRec",
     "sparsey": "models.sparsey:Sparsey",
     "unirec": "models.unirec:UniRec",
+    "lightgcn": "models.lightgcn:LightGcn",
 }
 
 
-_LEARN_BY_GRADIENT = frozenset({"gru4rec", "sasrec", "m2trec", "unirec"})
+_LEARN_BY_GRADIENT = frozenset({"gru4rec", "sasrec", "m2trec", "unirec", "lightgcn"})
 
 
 def learns_by_gradient(name: str) -> bool:

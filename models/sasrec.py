@@ -19,6 +19,7 @@ from models.cosine import cosine_query
 from models.dropout import Dropout
 from models.next_item import Encoder, NextItem, NextItemConfig
 from models.recommender import Capabilities, ModelConfig
+from models.sparsity import draw, make_table, normal
 from models.transformer import Block, check_heads
 
 
@@ -43,7 +44,7 @@ class Network(Encoder):
 
     def __init__(self, config: SasRecConfig, num_items: int) -> None:
         super().__init__()
-        self.items = nn.Embedding(num_items, config.dim)
+        self.items = make_table(num_items, config.dim, config.sparsity)
         self.positions = nn.Embedding(config.length, config.dim)
         self.blocks = nn.ModuleList(
             Block(config.dim, config.num_heads, config.dropout) for _ in range(config.num_blocks)
@@ -52,7 +53,7 @@ class Network(Encoder):
         self.dropout = Dropout(config.dropout)
         self.scale = nn.Parameter(torch.tensor(0.0)) if config.score == "cosine" else None
         for table in (self.items, self.positions):
-            nn.init.normal_(table.weight, std=0.02)
+            draw(table, normal)
 
     def forward(self, items_BL: Tensor) -> Tensor:
         """Return the hidden state after each event, float[B, L, D]."""

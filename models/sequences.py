@@ -5,7 +5,7 @@ A history, a session, the targets of an evaluation: each is a run of item number
 once, so its cost follows the number of events.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
@@ -15,6 +15,7 @@ PADDING = 0
 UNKNOWN = 1
 FIRST_ITEM = 2
 SECONDS_PER_DAY = 86_400
+ALL = slice(None)  # sequences
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,22 +23,27 @@ class Sequences:
     """Events of S sequences, oldest first within each.
 
     items: int32[N] item numbers. times: int64[N] seconds since the epoch, UTC; constant where only the order is known.
-    offsets: int64[S+1]; sequence s is [offsets[s], offsets[s+1]). Raises ValueError where these do not fit together or
-    an item number is negative or times run backwards within a sequence.
+    offsets: int64[S+1]; sequence s is [offsets[s], offsets[s+1]). subjects: uint64[S], keys by which a model may know
+    again whose sequence it is, or uint64[0], where that is not told. Raises ValueError where these do not fit together
+    or an item number is negative or times run backwards within a sequence.
     """
 
     items: NDArray[np.int32]
     times: NDArray[np.int64]
     offsets: NDArray[np.int64]
+    subjects: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
 
     def __post_init__(self) -> None:
         assert self.items.dtype == np.int32, f"items are {self.items.dtype}, not int32"
         assert self.times.dtype == np.int64, f"times are {self.times.dtype}, not int64"
         assert self.offsets.dtype == np.int64, f"offsets are {self.offsets.dtype}, not int64"
         assert self.items.ndim == self.times.ndim == self.offsets.ndim == 1, "sequences are flat arrays"
+        assert self.subjects.dtype == np.uint64, f"subjects are {self.subjects.dtype}, not uint64"
         if len(self.items) != len(self.times):
             raise ValueError(f"{len(self.items)} items but {len(self.times)} times: every event needs both")
         check_offsets(self.offsets, len(self.items), "events")
+        if len(self.subjects) not in (0, len(self)):
+            raise ValueError(f"{len(self.subjects)} subjects but {len(self)} sequences: each has one, or none has")
         if len(self.items) and self.items.min() < 0:
             raise ValueError(f"item number {self.items.min()} is negative; numbers start at {PADDING} (padding)")
         _check_times(self.times, self.offsets)
@@ -66,22 +72,32 @@ class Sequences:
         times = np.append(self.times, np.iinfo(np.int64).min)
         return np.where(self.lengths > 0, times[self.offsets[1:] - 1], times[-1])
 
-    def cut(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Self:
-        """Make a sequence of each run of events [start, start + length) of the flat arrays; runs may overlap."""
+    def cut(
+        self, starts: NDArray[np.int64], lengths: NDArray[np.int64], owners: NDArray[np.int64] | slice = slice(0)
+    ) -> Self:
+        """Make a sequence of each run of events [start, start + length) of the flat arrays; runs may overlap.
+
+        owners: the sequences whose subjects they are of; without, it is not told.
+        """
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         index = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
-        return type(self)(self.items[index], self.times[index], offsets)
+        subjects = self.subjects[owners] if len(self.subjects) else self.subjects
+        return type(self)(self.items[index], self.times[index], offsets, subjects)
 
     def take(self, indices: NDArray[np.int64]) -> Self:
         """Select sequences by index, in the order given; an index may repeat."""
-        return self.cut(self.offsets[:-1][indices], self.lengths[indices])
+        return self.cut(self.offsets[:-1][indices], self.lengths[indices], indices)
+
+    def head(self, num_events: NDArray[np.int64]) -> Self:
+        """Keep the first events of every sequence, so many of each."""
+        return self.cut(self.offsets[:-1], num_events, ALL)
 
     def tail(self, num_events: int) -> Self:
         """Keep the last `num_events` events of every sequence."""
         if num_events < 0:
             raise ValueError(f"num_events is {num_events}; it must be 0 or more")
         kept = np.minimum(self.lengths, num_events)
-        return self.cut(self.offsets[1:] - kept, kept)
+        return self.cut(self.offsets[1:] - kept, kept, ALL)
 
     def concat(self, later: Self) -> Self:
         """Append to every sequence its continuation in `later`, which holds the same subjects in the same order."""
@@ -93,7 +109,7 @@ class Sequences:
         items, times = np.empty(offsets[-1], np.int32), np.empty(offsets[-1], np.int64)
         items[first], items[second] = self.items, later.items
         times[first], times[second] = self.times, later.times
-        return type(self)(items, times, offsets)
+        return type(self)(items, times, offsets, self.subjects)
 
     def without_unknown(self) -> Self:
         """Drop padding and unknown items; their neighbours become adjacent."""
@@ -102,7 +118,7 @@ class Sequences:
     def where(self, kept: NDArray[np.bool_]) -> Self:
         """Keep the events that are marked, bool[N]; their neighbours become adjacent."""
         before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
-        return type(self)(self.items[kept], self.times[kept], before[self.offsets])
+        return type(self)(self.items[kept], self.times[kept], before[self.offsets], self.subjects)
 
     def right_padded(self, width: int) -> NDArray[np.int32]:
         """Return the items as int32[S, width], oldest in column 0 and padding after the newest; none may be longer."""

@@ -9,13 +9,14 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from models.breakdown import keep_evidence
@@ -23,10 +24,13 @@ from models.device import DeviceName, Precision, choose_device, choose_precision
 from models.parallel import from_first, num_processes, rank, sum_gradients, summed
 from models.progress import Position, read_progress, save_progress
 from models.recommender import ModelConfig
+from models.rewiring import Rewirer
+from models.sparsity import DENSE, Sparsity
 from models.stages import BestEpochs, Run, StageReport, StepRecord
 
 RECORD_STEPS = 50
 SECONDS_BETWEEN_SAVES = 30.0
+REWIRING = "rewiring"  # whose random numbers are the same in every process
 BatchT_co = TypeVar("BatchT_co", covariant=True)
 BatchT = TypeVar("BatchT")
 
@@ -39,7 +43,7 @@ class TrainingConfig(ModelConfig):
     max_validation_cases: of more than that, an evenly spaced selection is used, to bound what a look at the validation
     part costs. max_epoch_batches: an epoch ends after so many batches, drawn anew each time; 0: after all of them.
     device, precision: see `models.device`. compile: whether torch compiles the network; on a processor
-    that was measured to cost half a minute and to gain nothing.
+    that was measured to cost half a minute and to gain nothing. sparsity: of its tables, see `models.sparsity`.
     """
 
     num_epochs: PositiveInt = 20
@@ -56,23 +60,38 @@ class TrainingConfig(ModelConfig):
     device: DeviceName = "auto"
     precision: Precision = "auto"
     compile: bool = False
+    sparsity: Sparsity = DENSE
+
+    @model_validator(mode="after")
+    def _compiles_what_it_can(self) -> Self:
+        if self.compile and not self.sparsity.is_dense:
+            raise ValueError("compile works with dense tables only: leave it out, or sparsity")
+        return self
 
     def network_changes(self, other: Mapping[str, Any]) -> list[str]:
         """Return the settings that differ, but for those of how a network is trained."""
-        return [name for name in super().network_changes(other) if name not in TrainingConfig.model_fields]
+        changed = [name for name in super().network_changes(other) if name not in TrainingConfig.model_fields]
+        density = other.get("sparsity", {}).get("density", DENSE.density)
+        return changed if density == self.sparsity.density else [*changed, "sparsity.density"]
 
     def stopped_at(self, best_epochs: BestEpochs) -> Self:
         """Return the configuration that ends after the best epoch, with the learning rates it had until then."""
         (best_epoch,) = best_epochs.values()
-        horizon = 0 if self.schedule == "constant" else self.schedule_epochs or self.num_epochs
+        is_planned = self.schedule == "cosine" or not self.sparsity.is_dense
+        horizon = self.horizon if is_planned else 0
         return self.model_copy(update={"num_epochs": best_epoch, "schedule_epochs": horizon})
+
+    @property
+    def horizon(self) -> int:
+        """Return the epochs over which a schedule goes."""
+        return self.schedule_epochs or self.num_epochs
 
     def rate_at(self, step: int, epochs_done: float) -> float:
         """Return the learning rate of a step, counted from 1."""
         rate = self.learning_rate * min(1.0, step / max(1, self.warmup_steps))
         if self.schedule == "constant":
             return rate
-        share = min(1.0, epochs_done / (self.schedule_epochs or self.num_epochs))
+        share = min(1.0, epochs_done / self.horizon)
         return rate * (1 + math.cos(math.pi * share)) / 2
 
 
@@ -116,6 +135,11 @@ class Training(Generic[BatchT]):
             weight_decay=config.weight_decay,
             fused=self._device.type != "mps",
         )
+        self._rewirer = Rewirer(config.sparsity, network, self._optimiser)
+        if not config.sparsity.is_dense and not self._rewirer.tables:
+            raise ValueError(
+                f"sparsity.density is {config.sparsity.density}, and this network has no table to thin out"
+            )
         self._position = Position()
         self._best: dict[str, Tensor] = {}
 
@@ -132,6 +156,7 @@ class Training(Generic[BatchT]):
             while not position.is_done:
                 self._train_epoch(run)
                 self._end_epoch(run)
+        self._rewirer.close()
         self._network.load_state_dict(self._best or self._network.state_dict())
         self._network.eval()
         return StageReport(tuple(position.records), position.best_epoch)
@@ -146,11 +171,15 @@ class Training(Generic[BatchT]):
             if position.losses and len(position.losses) % RECORD_STEPS == 0:  # the last step has its own record
                 self._record(run, position.losses[-RECORD_STEPS:], math.nan)
             position.step += 1
-            rate = self._config.rate_at(position.step, position.epoch - 1 + len(position.losses) / len(batches))
+            epochs_done = position.epoch - 1 + len(position.losses) / len(batches)
+            rate = self._config.rate_at(position.step, epochs_done)
             for group in self._optimiser.param_groups:
                 group["lr"] = rate
+            progress, size = epochs_done / self._config.horizon, 1 / len(batches) / self._config.horizon
+            self._rewirer.before(progress, size)
             position.losses.append(self._take_step(run, epoch, samples))
-            if time.perf_counter() - self._saved > SECONDS_BETWEEN_SAVES:
+            self._rewirer.after(progress, size, partial(run.generator, REWIRING, position.step))
+            if time.perf_counter() - self._saved > SECONDS_BETWEEN_SAVES and not self._rewirer.is_collecting:
                 self._save(run)
 
     def _take_step(self, run: Run, epoch: Epoch[BatchT], samples: NDArray[np.int64]) -> float:

@@ -26,6 +26,7 @@ from models.cosine import cosine_query
 from models.dropout import Dropout
 from models.next_item import Encoder, NextItemConfig
 from models.sequences import PADDING
+from models.sparsity import draw, make_table, normal
 
 NUM_PERIODS: Final = 16
 HARMONICS: Final = 3
@@ -207,7 +208,7 @@ class Network(Encoder):
         super().__init__()
         dim, width = config.dim, config.dim + config.context_dim
         self.config = config
-        self.items, self.positions = nn.Embedding(num_items, dim), nn.Embedding(config.length, width)
+        self.items, self.positions = make_table(num_items, dim, config.sparsity), nn.Embedding(config.length, width)
         if config.time_module:
             self.calendar = CalendarEncoder(config.context_dim)
             self.gaps = nn.Embedding(NUM_GAPS, config.context_dim)
@@ -217,7 +218,7 @@ class Network(Encoder):
         self.taste_weight, self.scale = nn.Parameter(torch.tensor(0.1)), nn.Parameter(torch.tensor(0.0))
         self.dropout = Dropout(config.dropout)
         for table in (self.items, self.positions):
-            nn.init.normal_(table.weight, std=0.02)
+            draw(table, normal)
         self.enhance, self.match = nn.Linear(dim, dim), nn.Linear(dim, dim, bias=False)
         with torch.no_grad():  # in the beginning, what is made of an item's neighbours is their mean
             self.enhance.weight.copy_(torch.eye(dim))

@@ -132,7 +132,7 @@ def user_cases(data: TrainingData, uniformity: Uniformity) -> Cases:
     chosen = non_empty(data.test)
     chosen = chosen[data.is_user[chosen]]
     num_known = data.train_lengths[chosen] + data.validation_lengths[chosen]
-    histories = data.everything.cut(data.everything.offsets[chosen], num_known)
+    histories = data.everything.cut(data.everything.offsets[chosen], num_known, chosen)
     known = histories.lengths > 0
     slices = {USERS: np.ones(len(chosen), bool), "known_users": known, "new_users": ~known}
     slices |= {f"{USERS}_uniform": uniformity.is_uniform[chosen], f"{USERS}_uneven": uniformity.is_uneven[chosen]}
@@ -144,7 +144,7 @@ def session_cases(data: TrainingData) -> Cases:
     chosen = np.flatnonzero(~data.is_user & (data.test.lengths >= 2))
     sessions = data.test.take(chosen)
     half = (sessions.lengths + 1) // 2
-    first = sessions.cut(sessions.offsets[:-1], half)
+    first = sessions.head(half)
     rest = distinct(sessions.cut(sessions.offsets[:-1] + half, sessions.lengths - half))
     targets = _without(rest, first)
     asked = non_empty(targets)

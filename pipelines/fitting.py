@@ -101,7 +101,7 @@ def validation_part(data: TrainingData, *, exclude_seen: bool) -> Validation | N
     cases = np.flatnonzero((data.train_lengths > 0) & (data.validation_lengths > 0))
     if not len(cases):
         return None
-    histories = data.everything.cut(data.everything.offsets[cases], data.train_lengths[cases])
+    histories = data.everything.cut(data.everything.offsets[cases], data.train_lengths[cases], cases)
     return Validation(histories, distinct(data.validation.take(cases)), exclude_seen=exclude_seen)
 
 

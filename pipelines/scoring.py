@@ -7,7 +7,7 @@ ranked, and the rows are streamed to Parquet. So memory does not grow with the r
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -26,7 +26,7 @@ from pipelines.ragged import gather
 from pipelines.ranking import FALLBACK_DAYS, FROM_MODEL, REASONS, Lists, count_fallback, rank
 from pipelines.runs import starts_of, whole_runs
 from pipelines.store import Part, Write
-from pipelines.teaching_events import SUBJECT
+from pipelines.teaching_events import SUBJECT, SUBJECT_KEY
 from pipelines.training import CHECKPOINTS, SERVING, load_model
 from pipelines.training_data import Vocabulary, history, load_vocabulary
 
@@ -70,9 +70,10 @@ def build_related_items(night: Night) -> list[Write]:
     return _build(night, "related_items", relations, ("item_id",), ("listed",), _LISTED_ITEMS, _relate)
 
 
-_HISTORIES: Final = """
-    select subject_type, subject_id, item_numbers, event_times
-    from (select distinct * from subjects) left join sequences using (subject_type, subject_id)
+_HISTORIES: Final = f"""
+    select subject_type, subject_id, subject_key, item_numbers, event_times
+    from (select *, {SUBJECT_KEY} as subject_key from (select distinct * from subjects))
+        left join sequences using (subject_type, subject_id)
     order by subject_type, subject_id, event_date
 """
 _LISTED_ITEMS: Final = """
@@ -166,7 +167,8 @@ def _recommend(scorer: Scorer, batches: Iterator[pa.RecordBatch]) -> Iterator[pa
     settings = scorer.night.settings
     for rows in whole_runs(batches, lambda rows: starts_of(rows, *SUBJECT)):
         begins = np.flatnonzero(starts_of(rows, *SUBJECT))
-        histories = gather(rows, begins).tail(settings.training.max_events)
+        keys = rows["subject_key"].take(pa.array(begins)).to_numpy().astype(np.uint64)
+        histories = replace(gather(rows, begins), subjects=keys).tail(settings.training.max_events)
         subjects = rows.select(SUBJECT).take(pa.array(begins))
         for start in range(0, len(begins), CHUNK_SUBJECTS):
             chosen = np.arange(start, min(start + CHUNK_SUBJECTS, len(begins)))

@@ -12,6 +12,8 @@ from pipelines.settings import EventType, Settings
 
 SUBJECT: Final = ("subject_type", "subject_id")
 """Who learns: the columns of the user, or of the source session of an anonymous event."""
+SUBJECT_KEY: Final = "md5_number_lower(concat_ws(':', subject_type, subject_id))"
+"""The number by which models know a subject again: the same in every version of DuckDB, and on Beam."""
 
 
 def events_rows(settings: Settings, first: date, last: date) -> str:

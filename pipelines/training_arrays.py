@@ -25,10 +25,11 @@ from models.sequences import Sequences
 from pipelines.engine import create_views, quote
 from pipelines.kernel import Relation
 from pipelines.ragged import to_sequences
+from pipelines.teaching_events import SUBJECT_KEY
 
 TRAIN, VALIDATION, TEST = range(NUM_PARTS := 3)
 BATCH_ROWS: Final = 100_000
-FILES: Final = ("items", "times", "offsets", "train_lengths", "validation_lengths", "is_user")
+FILES: Final = ("items", "times", "offsets", "subjects", "train_lengths", "validation_lengths", "is_user")
 USERS_FILE: Final = "users.parquet"
 """Who the users are: one row a user, ``user_id`` and the ``place`` of the subject."""
 Integers = NDArray[np.int64]
@@ -50,7 +51,7 @@ class TrainingData:
     @property
     def train(self) -> Sequences:
         """What each subject did up to night N-2."""
-        return self.everything.cut(self.everything.offsets[:-1], self.train_lengths)
+        return self.everything.head(self.train_lengths)
 
     @property
     def validation(self) -> Sequences:
@@ -67,13 +68,8 @@ class TrainingData:
     def read(cls, folder: Path) -> Self:
         """Map the arrays of a folder into memory."""
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in FILES}
-        everything = Sequences(arrays["items"], arrays["times"], np.asarray(arrays["offsets"]))
-        return cls(
-            everything,
-            np.asarray(arrays["train_lengths"]),
-            np.asarray(arrays["validation_lengths"]),
-            np.asarray(arrays["is_user"]),
-        )
+        offsets, subjects, *others = (np.asarray(arrays[name]) for name in FILES[2:])
+        return cls(Sequences(arrays["items"], arrays["times"], offsets, subjects), *others)
 
 
 @dataclass(frozen=True)
@@ -109,7 +105,7 @@ def written_once(folder: Path, key: str, write: Callable[[Path], None]) -> Path:
 
 
 def _write(con: duckdb.DuckDBPyConnection, days: Days, folder: Path) -> None:
-    is_user = _number_subjects(con, days, folder)
+    is_user, keys = _number_subjects(con, days, folder)
     counts = np.zeros((NUM_PARTS, len(is_user)), np.int64)
     for relation, part in days.each:
         for rows in _rows(con, relation, "len(item_numbers) as num_events"):
@@ -119,12 +115,17 @@ def _write(con: duckdb.DuckDBPyConnection, days: Days, folder: Path) -> None:
     starts = offsets[:-1] + np.cumsum(kept, axis=0) - kept
     _fill(con, days, folder, _Places(starts - (counts - kept), starts), int(offsets[-1]))
     small = {"offsets": offsets, "train_lengths": kept[TRAIN], "validation_lengths": kept[VALIDATION]}
-    for name, array in (small | {"is_user": is_user}).items():
+    for name, array in (small | {"is_user": is_user, "subjects": keys}).items():
         np.save(folder / f"{name}.npy", array)
 
 
-def _number_subjects(con: duckdb.DuckDBPyConnection, days: Days, folder: Path) -> NDArray[np.bool_]:
-    """Number the subjects in the order of their type and id; write the users, return who is one, bool[S]."""
+def _number_subjects(
+    con: duckdb.DuckDBPyConnection, days: Days, folder: Path
+) -> tuple[NDArray[np.bool_], NDArray[np.uint64]]:
+    """Number the subjects in the order of their type and id; write the users.
+
+    Returns who is one, bool[S], and the keys of all, uint64[S].
+    """
     create_views(con, {"sequences": days.all.select()})
     con.execute("""
         create or replace temp table subjects as
@@ -135,8 +136,10 @@ def _number_subjects(con: duckdb.DuckDBPyConnection, days: Days, folder: Path) -
         copy (select subject_id as user_id, place from subjects where subject_type = 'user' order by place)
         to {quote(folder / USERS_FILE)} (format parquet)
     """)
-    users = con.sql("select subject_type = 'user' as is_user from subjects order by place").to_arrow_table()
-    return np.asarray(users["is_user"].to_numpy().astype(bool))
+    rows = con.sql(
+        f"select subject_type = 'user' as is_user, {SUBJECT_KEY} as key from subjects order by place"
+    ).to_arrow_table()
+    return rows["is_user"].to_numpy().astype(bool), rows["key"].to_numpy().astype(np.uint64)
 
 
 def _rows(con: duckdb.DuckDBPyConnection, relation: Relation, columns: str) -> Iterator[pa.RecordBatch]:

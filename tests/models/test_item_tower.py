@@ -66,7 +66,7 @@ def test_every_row_of_every_table_can_learn() -> None:
     ItemTower([field, hashed], dim=2)(EVERY)[:, 0].sum().backward()
     assert field.table.weight.grad is not None
     assert (field.table.weight.grad[1:] != 0).all()
-    assert all(rows.grad is not None and (rows.grad != 0).any() for rows in hashed.tables)
+    assert all(rows.grad is not None and (rows.grad != 0).any() for rows in hashed.tables.parameters())
 
 
 def test_hashed_ids_tell_items_apart_and_know_only_those_seen() -> None:
@@ -84,9 +84,9 @@ def test_hashed_ids_tell_items_apart_and_know_only_those_seen() -> None:
 def test_hashed_rows_are_used_alike() -> None:
     part = HashedIds(np.ones(100_000, bool), num_rows=100, dim=2, drop_rate=0)
     with torch.no_grad():
-        for rows in part.tables:
+        for rows in part.tables.parameters():
             rows[:] = torch.stack([torch.arange(102.0), torch.zeros(102)], dim=1)
-        part.tables[1][:] = 0
+        list(part.tables.parameters())[1][:] = 0
     counts = torch.bincount(vectors(part, torch.arange(100_000))[:, 0].long(), minlength=102)
     assert counts[:2].sum() == 0
     assert counts[2:].min() > 800

@@ -1,0 +1,132 @@
+"""The graph of subjects and the items that they met, along whose edges vectors spread (LightGCN, arXiv 2002.02126).
+
+An edge between a subject of degree d and an item of degree e weighs 1 / sqrt(d * e), however often they met. What
+spreads in a step from the items to the subjects, and from the subjects to the items, is linear and its own transpose:
+so a gradient spreads as the vectors did, and no step on the way is kept.
+
+Shapes: U subjects, V items, E edges, D features.
+"""
+
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.sequences import Sequences
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Subject u met the items items[offsets[u]:offsets[u + 1]], int32[E], in ascending order and each once."""
+
+    items: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    num_items: int
+
+    @classmethod
+    def of(cls, met: Sequences, owners: NDArray[np.int64], num_subjects: int, num_items: int) -> Self:
+        """Make the graph of what sequences hold; owners int64[S]: whose each of them is."""
+        pairs = np.unique(owners[met.rows] * num_items + met.items)
+        offsets = np.searchsorted(pairs, np.arange(num_subjects + 1) * num_items).astype(np.int64)
+        return cls((pairs % num_items).astype(np.int32), offsets, num_items)
+
+    @property
+    def num_subjects(self) -> int:
+        """Subjects, also those without an edge."""
+        return len(self.offsets) - 1
+
+    @cached_property
+    def subjects(self) -> NDArray[np.int64]:
+        """The subject of each edge, int64[E]."""
+        return np.repeat(np.arange(self.num_subjects), np.diff(self.offsets))
+
+    @cached_property
+    def item_degrees(self) -> NDArray[np.int64]:
+        """How many subjects met each item, int64[V]."""
+        return np.bincount(self.items, minlength=self.num_items)
+
+    @cached_property
+    def item_weights(self) -> NDArray[np.float32]:
+        """The root of 1 / degree of each item, float32[V], 0 for one that nobody met."""
+        return inverse_root(self.item_degrees)
+
+    @cached_property
+    def subject_weights(self) -> NDArray[np.float32]:
+        """The root of 1 / degree of each subject, float32[U], 0 for one who met none."""
+        return inverse_root(np.diff(self.offsets))
+
+    def adjacency(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return the edges as compressed sparse rows, float32[U, V], and their transpose, float32[V, U]."""
+        weights = self.subject_weights[self.subjects] * self.item_weights[self.items]
+        by_item = np.argsort(self.items, kind="stable")
+        item_offsets = np.concatenate([[0], np.cumsum(self.item_degrees)])
+        shape = self.num_subjects, self.num_items
+        return (
+            _compressed(self.offsets, self.items, weights, shape, device),
+            _compressed(item_offsets, self.subjects[by_item], weights[by_item], shape[::-1], device),
+        )
+
+
+def inverse_root(degrees: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return 1 / sqrt(degree), and 0 where that is 0.
+
+    >>> inverse_root(np.array([0, 1, 4]))
+    array([0. , 1. , 0.5], dtype=float32)
+    """
+    return np.where(degrees > 0, 1 / np.sqrt(np.maximum(degrees, 1)), 0).astype(np.float32)
+
+
+def spread(
+    subjects_UD: Tensor, items_VD: Tensor, adjacency: tuple[Tensor, Tensor], steps: int
+) -> tuple[Tensor, Tensor]:
+    """Return the mean of the vectors and of what they are after each of some steps; differentiable in both.
+
+    Products are done in float32, also in an autocast region. Memory: three times the vectors.
+    """
+    with torch.autocast(subjects_UD.device.type, enabled=False):
+        out: tuple[Tensor, Tensor] = _Spread.apply(subjects_UD.float(), items_VD.float(), *adjacency, steps)
+        return out
+
+
+class _Spread(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, subjects_UD: Tensor, items_VD: Tensor, to_subjects: Tensor, to_items: Tensor, steps: int
+    ) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(to_subjects, to_items)
+        ctx.steps = steps
+        return _mean_of_steps(subjects_UD, items_VD, to_subjects, to_items, steps)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        to_subjects, to_items = ctx.saved_tensors
+        return *_mean_of_steps(grads[0], grads[1], to_subjects, to_items, ctx.steps), None, None, None
+
+
+def _mean_of_steps(
+    subjects_UD: Tensor, items_VD: Tensor, to_subjects: Tensor, to_items: Tensor, steps: int
+) -> tuple[Tensor, Tensor]:
+    sums = subjects_UD.clone(), items_VD.clone()
+    for _ in range(steps):
+        subjects_UD, items_VD = to_subjects @ items_VD, to_items @ subjects_UD
+        sums[0].add_(subjects_UD)
+        sums[1].add_(items_VD)
+    return sums[0].div_(steps + 1), sums[1].div_(steps + 1)
+
+
+def _compressed(
+    offsets: NDArray[np.int64],
+    columns: NDArray[Any],
+    weights: NDArray[np.float32],
+    shape: tuple[int, ...],
+    device: torch.device,
+) -> Tensor:
+    with warnings.catch_warnings():  # torch calls them a beta; their product is what is needed here, and is tested
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support")
+        index = torch.from_numpy(offsets.astype(np.int32)), torch.from_numpy(columns.astype(np.int32))
+        return torch.sparse_csr_tensor(*index, torch.from_numpy(weights), shape, device=device, check_invariants=True)
