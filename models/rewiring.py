@@ -82,8 +82,8 @@ def rewire(
     scores[arrays.rows, arrays.columns] = 0
     num_live = int(np.diff(arrays.offsets)[read].sum())
     wanted = min(math.ceil(share * num_live), int(np.isfinite(magnitudes).sum()), int(np.count_nonzero(scores)))
-    dropped = np.sort(_largest(-magnitudes, wanted))
-    grown = np.sort(_largest(scores.ravel(), wanted))
+    dropped = _largest(~magnitudes.view(np.uint32), wanted)
+    grown = _largest(scores.ravel().view(np.uint32), wanted)
     places = arrays.rows * table.embedding_dim + arrays.columns
     arrays.replace(table, dropped, np.concatenate([np.delete(places, dropped), grown]))
     return places[dropped], grown
@@ -115,13 +115,43 @@ class _Arrays:
             tensor.copy_(padded[index])
 
 
-def _largest(scores: Floats, count: int) -> NDArray[np.int64]:
-    """Return the places of the ``count`` largest scores; of equal ones those that stand first."""
-    if not count:
-        return np.empty(0, np.int64)
-    worst = np.partition(scores, len(scores) - count)[len(scores) - count]
-    above = np.flatnonzero(scores > worst)
-    return np.concatenate([above, np.flatnonzero(scores == worst)[: count - len(above)]])
+@njit(cache=True)
+def _largest(keys: NDArray[np.uint32], count: int) -> NDArray[np.int64]:
+    """Return the places of the ``count`` largest keys, ascending; of equal ones those that stand first.
+
+    The bits of floats that are not negative are in the order of their values. The threshold is found by counting the
+    upper halves of keys, then the lower halves of those that share the upper one: nothing is copied or sorted.
+    """
+    places = np.empty(count, np.int64)
+    if count == 0:
+        return places
+    upper, above = _bucket(keys, count, np.uint32(0), True)
+    lower, above_too = _bucket(keys, count - above, upper, False)
+    threshold, num_ties = (upper << np.uint32(16)) | lower, count - above - above_too
+    found = 0
+    for place in range(len(keys)):
+        if keys[place] > threshold or (keys[place] == threshold and num_ties > 0):
+            num_ties -= keys[place] == threshold
+            places[found] = place
+            found += 1
+    return places
+
+
+@njit(cache=True)
+def _bucket(keys: NDArray[np.uint32], count: int, upper: np.uint32, is_first: bool) -> tuple[np.uint32, int]:
+    """Return the half-key of the ``count``-th largest, and how many are above: of all, or of those with an upper."""
+    totals = np.zeros(2**16, np.int64)
+    for key in keys:
+        half = key >> np.uint32(16)
+        if is_first:
+            totals[half] += 1
+        elif half == upper:
+            totals[key & np.uint32(0xFFFF)] += 1
+    above, bucket = 0, len(totals) - 1
+    while above + totals[bucket] < count:
+        above += totals[bucket]
+        bucket -= 1
+    return np.uint32(bucket), above
 
 
 @njit(cache=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 MOST_COLUMNS: Final = 2**15  # of int16
-BLOCK_ROWS: Final = 2**15  # whose columns are drawn together
+BLOCK_ROWS: Final = 2**12  # whose columns are drawn together
 
 
 class SparseTable(nn.Module):
