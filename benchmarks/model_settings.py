@@ -146,7 +146,25 @@ STATISTICS: Final[Mapping[str, Mapping[str, Any]]] = {
     "unirec_published": {**_BY_GAPS, "uniform_by": "gap_variance"},
 }
 """By data set, and by what takes part: how items and subjects are measured, where it is not as in the pipeline."""
+DENSITIES: Final = (50, 30, 20, 10, 5)  # percent
+_SPARSE: Final[Mapping[str, Mapping[str, Any]]] = {
+    **{f"density_{percent}": {"density": percent / 100} for percent in DENSITIES},
+    "static": {"density": 0.2, "num_updates": 0},
+    "random": {"density": 0.2, "growth": "random"},
+    "degree": {"density": 0.2, "start": "degree"},
+    "one_batch": {"density": 0.2, "window": 1, "explore": 1},
+}
+ALIKE_DIMS: Final = {50: 41, 30: 25, 20: 17, 10: 9, 5: 5}
+"""Features of dense vectors that take about as many bytes as sparse ones of 64 features at each density."""
+_LIGHTGCN: Final[Mapping[str, Mapping[str, Any]]] = {
+    **{name: {"sparsity": settings} for name, settings in _SPARSE.items()},
+    **{f"dim_{dim}": {"dim": dim} for dim in ALIKE_DIMS.values()},
+    "mf": {"num_layers": 0},
+    **{f"mf_{name}": {"num_layers": 0, "sparsity": _SPARSE[name]} for name in ("density_20", "density_10")},
+}
 VARIANTS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
+    **{f"lightgcn_{name}": ("lightgcn", change) for name, change in _LIGHTGCN.items()},
+    **{f"{name}_density_20": (name, {"sparsity": _SPARSE["density_20"]}) for name in ("sasrec", "m2trec")},
     "sasrec_alike": ("sasrec", {}),
     "sasrec_cosine": ("sasrec", {"score": "cosine"}),
     "m2trec_hashed_ids": ("m2trec", _HASHED_IDS),

@@ -24,7 +24,7 @@ from pydantic import Field, NonNegativeFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.bipartite import Graph, spread
+from models.bipartite import Adjacency, Graph, spread
 from models.known_weights import begin_with, take_over
 from models.losses import sampled_softmax
 from models.negatives import Drawing, Negatives, NegativeSampler
@@ -66,7 +66,7 @@ class Network(nn.Module):
         self.items = make_table(graph.num_items, config.dim, config.sparsity)
         for table in (self.subjects, self.items):
             draw(table, normal)
-        self._adjacency: tuple[Tensor, Tensor] | None = None
+        self._adjacency: Adjacency | None = None
         self._served: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
     def train(self, mode: bool = True) -> Self:
@@ -97,17 +97,17 @@ class Network(nn.Module):
         items_VD, subjects_UD = self.items.weight, self.subjects.weight
         if not self.num_layers:
             return items_VD, items_VD
-        to_subjects, to_items = self._edges(items_VD.device)
+        edges = self._edges(items_VD.device)
         before_VD, sum_VD = torch.zeros_like(items_VD), items_VD.clone()
         for _ in range(self.num_layers):
             before_VD += items_VD
-            subjects_UD, items_VD = to_subjects @ items_VD, to_items @ subjects_UD
+            subjects_UD, items_VD = edges.to_subjects @ items_VD, edges.to_items @ subjects_UD
             sum_VD += items_VD
         weights_V = torch.from_numpy(self.graph.item_weights).to(items_VD.device)
         scale = 1 / (self.num_layers + 1)
         return before_VD * weights_V[:, None] * scale, sum_VD * scale
 
-    def _edges(self, device: torch.device) -> tuple[Tensor, Tensor]:
+    def _edges(self, device: torch.device) -> Adjacency:
         if self._adjacency is None:
             self._adjacency = self.graph.adjacency(device)
         return self._adjacency

@@ -47,9 +47,20 @@ def test_an_edge_is_there_once_however_often_they_met() -> None:
 
 
 def test_edges_weigh_less_the_more_there_are_on_both_sides() -> None:
-    to_subjects, to_items = graph().adjacency(CPU)
-    assert to_subjects.to_dense().numpy() == pytest.approx(whole()[:4, 4:], abs=1e-7)
-    assert (to_items.to_dense() == to_subjects.to_dense().T).all()
+    adjacency = graph().adjacency(CPU)
+    to_subjects, to_items = adjacency.to_subjects @ torch.eye(NUM_ITEMS), adjacency.to_items @ torch.eye(4)
+    assert to_subjects.numpy() == pytest.approx(whole()[:4, 4:], abs=1e-7)
+    assert (to_items == to_subjects.T).all()
+
+
+@pytest.mark.parametrize("num_threads", [2, 3, 16])
+def test_threads_share_the_edges_and_change_nothing(num_threads: int) -> None:
+    subjects, items, adjacency = torch.randn(4, 3), torch.randn(NUM_ITEMS, 3), graph().adjacency(CPU)
+    expected = spread(subjects, items, adjacency, 2)
+    torch.set_num_threads(num_threads)
+    found = spread(subjects, items, adjacency, 2)
+    torch.set_num_threads(1)
+    assert all((ours == theirs).all() for ours, theirs in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
