@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.machine import command, machine
 from benchmarks.model_cells import Cell
 from benchmarks.model_settings import ALIKE_DIMS, DENSITIES
-from benchmarks.sparsity_cells import NUM_GROUPS
+from benchmarks.sparsity_cells import NUM_GROUPS, cell_path, trained_as
 from models.metrics import paired_interval
 
 ROOT: Final = Path(__file__).parents[1]
@@ -48,9 +48,10 @@ def main() -> None:
 
 
 def _cell(form: str, seed: int, arguments: argparse.Namespace) -> Cell:
-    path = arguments.folder.resolve() / f"{arguments.task}-{form}-{seed}.npz"
+    folder = arguments.folder.resolve()
+    path = cell_path(folder, arguments.task, form, seed)
     if not path.exists():
-        job = [str(arguments.data.resolve()), arguments.task, form, str(seed), str(path)]
+        job = [str(arguments.data.resolve()), arguments.task, trained_as(form), str(seed), str(folder)]
         subprocess.run([sys.executable, "-m", "benchmarks.sparsity_cells", *job], cwd=ROOT, check=True)
     return Cell.read(path)
 

@@ -1,6 +1,6 @@
 """One cell of the benchmark of sparse tables: a form of a model, trained for all its epochs, with what that costs.
 
-    python -m benchmarks.sparsity_cells DATA TASK FORM SEED FILE
+    python -m benchmarks.sparsity_cells DATA TASK FORM SEED FOLDER
 
 It is a process of its own, so that its peak of resident memory is its own, too. Nothing is selected here: every form is
 trained on all that the protocol gives, for as many epochs.
@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
@@ -20,7 +21,7 @@ from safetensors.numpy import save_file
 
 from benchmarks.memory import peak_mib
 from benchmarks.model_cells import Cell, rank_test
-from benchmarks.model_settings import entrant
+from benchmarks.model_settings import DENSITIES, entrant
 from benchmarks.protocols import Task, load_task
 from models import rewiring
 from models.metrics import case_metrics
@@ -34,47 +35,57 @@ NUM_GROUPS: Final = 10
 MOMENTS: Final = 2  # of Adam, as many numbers each as there are weights
 PRUNED, ROUNDED = "pruned", "int8"
 Arrays = dict[str, NDArray[Any]]
+Table = NDArray[np.float32]
 
 
-def measure(task: Task, form: str, seed: int) -> Cell:
-    """Train, and rank the test. ``MODEL_pruned_20`` and ``MODEL_int8`` are the dense model, changed after training."""
-    name, change = _dense_of(form)
-    kind, config = entrant(task.name, name)
-    seconds: list[float] = []
+def measure(task: Task, form: str, seed: int) -> dict[str, Cell]:
+    """Train a form, and rank the test; a dense one also as it is once its weights are rounded, or the small ones gone.
+
+    Returns the cells by form: ``MODEL``, ``MODEL_int8``, ``MODEL_pruned_20``, for example.
+    """
+    kind, config = entrant(task.name, form)
+    assert isinstance(config, TrainingConfig), f"{form} has no tables to thin out"
+    model, seconds = kind(config, task.items.catalogue), dict[int, float]()
 
     def look(record: StepRecord) -> None:
-        if len(seconds) < record.epoch:
-            seconds.append(0.0)
-        seconds[record.epoch - 1] = record.seconds
+        seconds[record.epoch] = record.seconds
 
-    assert isinstance(config, TrainingConfig), f"{name} has no tables to thin out"
-    model = kind(config, task.items.catalogue)
     with _ever_live() as marked:
         model.fit(task.everything, seed=seed, on_step=look)
-    peak = peak_mib()
-    if change:
-        model.restore({key: change(key, array) for key, array in model.state().items()})
-    numbers = _sizes(tables_of(model.state()), form) | {"peak_mib": peak, "epochs": float(len(seconds))}
-    numbers["epoch_seconds"] = float(np.median(np.diff(seconds, prepend=0.0)))
-    numbers["ever_live"] = _share(marked, config.sparsity.density)
-    return _asked(task, model, numbers)
+    numbers = {
+        "peak_mib": peak_mib(),
+        "epochs": float(len(seconds)),
+        "ever_live": _share(marked, config.sparsity.density),
+    }
+    numbers["epoch_seconds"] = float(np.median(np.diff(list(seconds.values()), prepend=0.0)))
+    learnt = model.state()
+    cells = {form: _asked(task, model, numbers | _sizes(tables_of(learnt), form))}
+    for changed, change in (changes(form) if config.sparsity.is_dense else {}).items():
+        model.restore({key: change(array) if _is_table(key, array) else array for key, array in learnt.items()})
+        cells[changed] = _asked(task, model, numbers | _sizes(tables_of(model.state()), changed))
+    return cells
 
 
-def _dense_of(form: str) -> tuple[str, Callable[[str, NDArray[Any]], NDArray[Any]] | None]:
-    """Return what is trained for a form, and what is done to its tables after."""
-    if form.endswith(f"_{ROUNDED}"):
-        return form.removesuffix(f"_{ROUNDED}"), _of_tables(to_int8_and_back)
-    name, _, percent = form.partition(f"_{PRUNED}_")
-    if percent:
-        return name, _of_tables(lambda table: pruned(table, int(percent) / 100))
-    return form, None
+def changes(form: str) -> dict[str, Callable[[Table], Table]]:
+    """Return what is done to the tables of a dense form after training, by the name of what comes of it."""
+    small = {f"{form}_{PRUNED}_{percent}": partial(pruned, density=percent / 100) for percent in DENSITIES}
+    return {**small, f"{form}_{ROUNDED}": to_int8_and_back}
 
 
-def _of_tables(change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Callable[[str, NDArray[Any]], Any]:
-    return lambda key, array: change(array) if key.endswith(".weight") and array.ndim == 2 else array
+def trained_as(form: str) -> str:
+    """Return the form by whose training another one is made.
+
+    >>> trained_as("lightgcn_pruned_20"), trained_as("lightgcn_int8"), trained_as("lightgcn_dim_17")
+    ('lightgcn', 'lightgcn', 'lightgcn_dim_17')
+    """
+    return form.partition(f"_{PRUNED}_")[0].removesuffix(f"_{ROUNDED}")
 
 
-def pruned(table: NDArray[np.float32], density: float) -> NDArray[np.float32]:
+def _is_table(key: str, array: NDArray[Any]) -> bool:
+    return key in ("items.weight", "subjects.weight") and array.ndim == 2
+
+
+def pruned(table: Table, density: float) -> Table:
     """Keep the largest weights of a whole table.
 
     >>> pruned(np.array([[1, -4], [2, 3]], np.float32), 0.5)
@@ -86,7 +97,7 @@ def pruned(table: NDArray[np.float32], density: float) -> NDArray[np.float32]:
     return np.where(np.abs(table) >= worst, table, 0).astype(np.float32)
 
 
-def to_int8_and_back(table: NDArray[np.float32]) -> NDArray[np.float32]:
+def to_int8_and_back(table: Table) -> Table:
     """Round to 255 steps a row, of which the largest weight is 127.
 
     >>> to_int8_and_back(np.array([[127, -63.6], [0, 0]], np.float32))
@@ -102,7 +113,7 @@ def tables_of(state: Arrays) -> dict[str, Arrays]:
     sparse = {key.removesuffix(".values") for key in state if key.endswith(".values")}
     parts = ("offsets", "columns", "values")
     found = {name: {part: state[f"{name}.{part}"] for part in parts} for name in sparse}
-    dense = {key.removesuffix(".weight") for key in state if key in ("items.weight", "subjects.weight")}
+    dense = {key.removesuffix(".weight") for key, array in state.items() if _is_table(key, array)}
     return found | {name: {"weight": state[f"{name}.weight"]} for name in dense}
 
 
@@ -193,6 +204,12 @@ def _correlation(task: Task, tables: dict[str, Arrays]) -> float:
     return float(np.corrcoef(budget, np.sqrt(counts))[0, 1])
 
 
+def cell_path(folder: Path, task: str, form: str, seed: int) -> Path:
+    """Return where a cell lies."""
+    return folder / f"{task}-{form}-{seed}.npz"
+
+
 if __name__ == "__main__":
-    data, name, form, seed, file = sys.argv[1:]
-    measure(load_task(name, Path(data)), form, int(seed)).save(Path(file))
+    data, name, form, seed, folder = sys.argv[1:]
+    for made, cell in measure(load_task(name, Path(data)), form, int(seed)).items():
+        cell.save(cell_path(Path(folder), name, made, int(seed)))

@@ -50,8 +50,8 @@ class LightGcnConfig(TrainingConfig):
     dim: int = Field(default=64, ge=1, le=4096)
     num_layers: int = Field(default=3, ge=0, le=16)
     loss: Literal["sampled_softmax", "bpr"] = "sampled_softmax"
-    temperature: float = Field(default=1.0, gt=0)
-    num_negatives: int = Field(default=1024, ge=1, le=100_000)
+    temperature: float = Field(default=0.25, gt=0)
+    num_negatives: int = Field(default=256, ge=1, le=100_000)
     negatives: Drawing = "uniform"
     l2: NonNegativeFloat = 0.0001
 
@@ -140,7 +140,7 @@ class LightGcn(VectorRecommender[LightGcnConfig]):
     Config = LightGcnConfig
     presets: ClassVar[Mapping[str, ModelConfig]] = {
         "tiny": LightGcnConfig(dim=32, num_layers=2, batch_size=1024, num_epochs=8, learning_rate=0.01, patience=2),
-        "small": LightGcnConfig(batch_size=8192, num_epochs=50, learning_rate=0.01),
+        "small": LightGcnConfig(batch_size=8192, num_epochs=25, learning_rate=0.01, schedule="cosine"),
         "paper": LightGcnConfig(batch_size=1024, num_epochs=1000, learning_rate=0.01, loss="bpr", patience=50),
     }
     _keys: NDArray[np.uint64]  # of the subjects, ascending

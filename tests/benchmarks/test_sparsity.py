@@ -9,7 +9,7 @@ import pytest
 from benchmarks import sparsity
 from benchmarks.model_cells import Cell
 from benchmarks.model_settings import entrant
-from benchmarks.sparsity_cells import PRUNED, ROUNDED
+from benchmarks.sparsity_cells import cell_path, changes, trained_as
 
 
 def cell_of(form: str, seed: int) -> Cell:
@@ -28,28 +28,30 @@ def test_every_form_stands_beside_the_first_and_is_measured_once(
     measured: list[tuple[str, int]] = []
 
     def run(job: list[str], **_: Any) -> None:
-        form, seed, path = job[-3:]
+        task, form, seed, folder = job[-4:]
         measured.append((form, int(seed)))
-        cell_of(form, int(seed)).save(Path(path))
+        for made in [form, *(changes(form) if form == "lightgcn" else ())]:
+            cell_of(made, int(seed)).save(cell_path(Path(folder), task, made, int(seed)))
 
     monkeypatch.setattr(subprocess, "run", run)
-    forms = ["lightgcn", "lightgcn_static"]
+    forms = ["lightgcn", "lightgcn_static", "lightgcn_int8"]
     options = ["--folder", str(tmp_path), "--forms", *forms, "--seeds", "0", "2"]
     monkeypatch.setattr(sys, "argv", ["sparsity", *options])
     sparsity.main()
     first = capsys.readouterr().out
     sparsity.main()
     assert capsys.readouterr().out == first
-    assert measured == [(form, seed) for form in forms for seed in (0, 2)]
+    assert measured == [(form, seed) for form in forms[:2] for seed in (0, 2)]
     rows = [line.strip("| ").split(" | ") for line in first.splitlines() if line.startswith("|")]
     dense, static = rows[2:4]
     assert dense[:5] == ["lightgcn", "2", "0.3100", "0.1550", "100.0%"]
     assert static[2:5] == ["0.1600", "0.0800", "51.6%"]
     assert static[6:12] == ["0.25", "0.250", "4.0", "512", "3.2", "0.20"]
-    assert rows[6] == ["subjects: lightgcn", *(f"{number / 10:.3f}" for number in range(10))]
+    assert rows[7] == ["subjects: lightgcn", *(f"{number / 10:.3f}" for number in range(10))]
 
 
 def test_every_form_is_known() -> None:
-    trained = [form for form in sparsity.FORMS if PRUNED not in form and ROUNDED not in form]
+    trained = {trained_as(form) for form in sparsity.FORMS}
+    assert set(changes("lightgcn")) | trained == set(sparsity.FORMS)
     assert len(trained) == 18
     assert len({repr(entrant("lightgcn_gowalla", form)[1]) for form in trained}) == 18

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.sequences import Sequences
+from tests.models.conftest import make
 
 ROWS = st.lists(st.lists(st.integers(0, 9), max_size=6), max_size=8)
 Make = Callable[..., Sequences]
@@ -101,3 +103,21 @@ def test_misaligned_subjects_are_refused(sequences: Make) -> None:
         sequences([2]).concat(sequences([2], [3]))
     with pytest.raises(ValueError, match="num_events is -1"):
         sequences([2]).tail(-1)
+
+
+def test_subjects_go_where_their_sequences_go() -> None:
+    keys = np.array([7, 2**63, 5], np.uint64)
+    sequences = replace(make([2, 3], [4], [5, 1, 6]), subjects=keys)
+    assert (sequences.take(np.array([2, 0, 2])).subjects == keys[[2, 0, 2]]).all()
+    assert (sequences.head(np.array([1, 0, 2])).subjects == keys).all()
+    assert sequences.head(np.array([1, 0, 2])).items.tolist() == [2, 5, 1]
+    assert (sequences.tail(1).subjects == keys).all()
+    assert (sequences.without_unknown().subjects == keys).all()
+    assert (sequences.concat(make([2], [3], [4])).subjects == keys).all()
+    assert (sequences.cut(np.array([3]), np.array([2]), np.array([2])).subjects == keys[[2]]).all()
+    assert not len(sequences.cut(np.array([3]), np.array([2])).subjects)
+
+
+def test_a_key_for_some_sequences_only_is_refused() -> None:
+    with pytest.raises(ValueError, match="1 subjects but 2 sequences"):
+        replace(make([2], [3]), subjects=np.array([1], np.uint64))

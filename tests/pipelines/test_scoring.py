@@ -6,16 +6,21 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from models.recommender import Recommender
 from models.registry import model_class
+from models.sequences import Sequences
+from pipelines import scoring
 from pipelines.contracts import RECOMMENDATIONS, RELATED_ITEMS, Contract
 from pipelines.engine import create_views, scan_table
 from pipelines.night import Night
-from pipelines.ranking import NO_HISTORY, NOTHING_LEFT
+from pipelines.ranking import NO_HISTORY, NOTHING_LEFT, Lists
 from pipelines.scoring import build_recommendations, build_related_items, subjects_sql
 from pipelines.settings import Settings
 from pipelines.store import Write
+from pipelines.training_data import load_training_data
 from tests.pipelines.small_store import Row, Visit, day, make_night, read, shape, shop_settings, train
 
 VERSIONS = ("model_version", "data_version", "rule_version")
@@ -353,3 +358,24 @@ def test_a_checkpoint_that_has_seen_the_next_day_serves_no_list(tmp_path: Path) 
         path.write_bytes((stolen / "serving" / path.name).read_bytes())
     with pytest.raises(ValueError, match=f"has seen events up to {day(3)}, but only days up to {day(2)}"):
         build_recommendations(earlier)
+
+
+def test_a_model_is_told_whose_history_it_ranks(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[int, list[int]] = {}
+    rank = scoring.rank
+
+    def look(model: Recommender, fallback: Recommender, histories: Sequences, *arguments: Any, **more: Any) -> Lists:
+        asked.update(zip(histories.subjects.tolist(), _lists(histories), strict=True))
+        return rank(model, fallback, histories, *arguments, **more)
+
+    monkeypatch.setattr(scoring, "rank", look)
+    build_recommendations(night)
+    everything = load_training_data(night).everything
+    learnt = dict(zip(everything.subjects.tolist(), _lists(everything), strict=True))
+    known = [key for key, history in asked.items() if history]
+    assert len(known) > 3
+    assert all(asked[key] == learnt[key] for key in known)
+
+
+def _lists(sequences: Sequences) -> list[list[int]]:
+    return [row.tolist() for row in np.split(sequences.items, sequences.offsets[1:-1])]

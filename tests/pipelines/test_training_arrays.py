@@ -1,9 +1,11 @@
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipelines import training_arrays as module
+from pipelines.fitting import validation_part
 from pipelines.night import Night
 from pipelines.training_arrays import TrainingData
 from pipelines.training_data import load_training_data, training_arrays
@@ -71,3 +73,14 @@ def test_batches_of_rows_make_no_difference(tmp_path: Path, monkeypatch: pytest.
     expected = lists_of(load_training_data(night_of(tmp_path / "whole")).everything)
     monkeypatch.setattr(module, "BATCH_ROWS", 1)
     assert lists_of(load_training_data(night_of(tmp_path / "single")).everything) == expected
+
+
+def test_subjects_have_keys_that_any_version_computes_alike(tmp_path: Path) -> None:
+    data = load_training_data(night_of(tmp_path))
+    names = ("session:x", "user:ann", "user:bob")
+    keys = [int.from_bytes(hashlib.md5(name.encode()).digest()[8:], "little") for name in names]
+    assert data.everything.subjects.tolist() == keys
+    assert data.train.subjects.tolist() == keys
+    cases = validation_part(data, exclude_seen=False)
+    assert cases is not None
+    assert cases.histories.subjects.tolist() == keys[1:2]
