@@ -19,6 +19,7 @@ from models.sparsity import even_budget
 State = Mapping[str, NDArray[Any]]
 Rows = NDArray[np.int64]
 NONE: Final[Mapping[str, Rows]] = MappingProxyType({})
+PARTS: Final = ("offsets", "columns", "values")  # of a sparse table
 UNFIT: Final = "cannot start from these weights"
 
 
@@ -46,12 +47,12 @@ def begin_with(network: nn.Module, start: State, growing: Collection[str], known
         raise UnfitStart(f"{UNFIT}: {names} is in one of the networks only")
     tables = {name: module for name, module in network.named_modules() if isinstance(module, SparseTable)}
     for name, table in tables.items():
-        given = {part: start[f"{name}.{part}"] for part in ("offsets", "columns", "values")}
+        given = {part: start[f"{name}.{part}"] for part in PARTS}
         may_grow = f"{name}.weight" in growing
         _begin_table(name, table, given, known.get(name), may_grow=may_grow)
     for name, weight in own.items():
-        table_name = name.rpartition(".")[0]
-        if table_name not in tables:
+        table_name, _, part = name.rpartition(".")
+        if table_name not in tables or part not in PARTS:
             _begin_weight(name, weight, start[name], known.get(table_name), may_grow=name in growing)
 
 

@@ -30,7 +30,7 @@ from models.losses import sampled_softmax
 from models.negatives import Drawing, Negatives, NegativeSampler
 from models.recommender import Capabilities, ModelConfig, Validation
 from models.sequences import FIRST_ITEM, Sequences
-from models.sparsity import draw, make_table, normal, spread_by_degree
+from models.sparsity import draw, make_table, normal, spread_by_degree, thin_out_layers
 from models.stages import Run, Stage
 from models.training import Training, TrainingConfig, seeded
 from models.validation import validation_ndcg
@@ -66,6 +66,7 @@ class Network(nn.Module):
         self.items = make_table(graph.num_items, config.dim, config.sparsity)
         for table in (self.subjects, self.items):
             draw(table, normal)
+        thin_out_layers(self, config.sparsity)
         self._adjacency: Adjacency | None = None
         self._served: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 

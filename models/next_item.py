@@ -31,7 +31,7 @@ from models.losses import (
 from models.negatives import Drawing, Negatives, NegativeSampler
 from models.recommender import NothingToLearn, Validation
 from models.sequences import FIRST_ITEM, PADDING, Sequences
-from models.sparsity import Table, spread_by_degree
+from models.sparsity import Table, spread_by_degree, thin_out_layers
 from models.stages import Run, Stage
 from models.threads import one_thread_a_block
 from models.training import Epoch, Training, TrainingConfig, seeded
@@ -122,6 +122,11 @@ class NextItem(VectorRecommender[NextItemConfigT], Generic[NextItemConfigT]):
     def build_encoder(self) -> Encoder:
         """Make the network with random weights."""
 
+    def _build(self) -> Encoder:
+        encoder = self.build_encoder()
+        thin_out_layers(encoder, self.config.sparsity)
+        return encoder
+
     def stages(
         self, train: Sequences, validation: Validation | None, run: Run, start: Mapping[str, NDArray[Any]] | None
     ) -> Iterator[Stage]:
@@ -130,7 +135,7 @@ class NextItem(VectorRecommender[NextItemConfigT], Generic[NextItemConfigT]):
         if known.lengths.max() < 2:
             raise NothingToLearn(f"{self.name}: no training history has two known items, so there is no next item")
         with seeded(run):
-            self._encoder = self.build_encoder()
+            self._encoder = self._build()
             if self.config.sparsity.start == "degree":
                 self._spread_by_degree(known)
             if start:
@@ -239,7 +244,7 @@ class NextItem(VectorRecommender[NextItemConfigT], Generic[NextItemConfigT]):
     def adopt(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take over the weights, without drawing random numbers."""
         with torch.device("meta"):
-            encoder = self.build_encoder()
+            encoder = self._build()
         take_over(encoder, self._weights(state), self.name)
         self._encoder = encoder.eval()
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 MOST_COLUMNS: Final = 2**15  # of int16
 BLOCK_ROWS: Final = 2**12  # whose columns are drawn together
@@ -84,6 +85,30 @@ class SparseTable(nn.Module):
             places = slice(int(self.offsets[start]), int(self.offsets[end]))
             owners = torch.arange(end - start).repeat_interleave(self.offsets[start : end + 1].diff())
             self.values[places] = block[owners, self.columns[places].long()]
+
+
+class SparseLinear(SparseTable):
+    """Takes the place of an ``nn.Linear``: weights, gradients and moments are those of a sparse table.
+
+    Its product is that of the whole matrix, made for each call: with a fifth of the weights a sparse product takes
+    longer. So it saves memory and no time.
+    """
+
+    def __init__(self, linear: nn.Linear, num_weights: int) -> None:
+        super().__init__(linear.out_features, linear.in_features, num_weights)
+        self.bias = linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x times the weights, and the bias added."""
+        return F.linear(x, self.weight, self.bias)
+
+    @torch.no_grad()
+    def keep_largest(self, weight: Tensor, budget: Tensor) -> None:
+        """Make the largest weights of each row of a whole matrix the live ones, so many of each as the budget says."""
+        chosen = (-weight.abs()).argsort(dim=1, stable=True).argsort(dim=1) < budget[:, None]
+        self.offsets[1:] = budget.cumsum(0)
+        self.columns.copy_(chosen.nonzero()[:, 1])
+        self.values.copy_(weight[chosen])
 
 
 class _Rows(torch.autograd.Function):

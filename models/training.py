@@ -71,8 +71,8 @@ class TrainingConfig(ModelConfig):
     def network_changes(self, other: Mapping[str, Any]) -> list[str]:
         """Return the settings that differ, but for those of how a network is trained."""
         changed = [name for name in super().network_changes(other) if name not in TrainingConfig.model_fields]
-        density = other.get("sparsity", {}).get("density", DENSE.density)
-        return changed if density == self.sparsity.density else [*changed, "sparsity.density"]
+        before, now = DENSE.model_dump() | other.get("sparsity", {}), self.sparsity.model_dump()
+        return changed + [f"sparsity.{name}" for name in ("density", "layers") if before[name] != now[name]]
 
     def stopped_at(self, best_epochs: BestEpochs) -> Self:
         """Return the configuration that ends after the best epoch, with the learning rates it had until then."""

@@ -31,7 +31,8 @@ NETWORKS = [name for name in names() if learns_by_gradient(name)]
 
 
 def fitted(shop: "Shop", name: str, sparsity: dict[str, Any], num_epochs: int = 3, **others: Any) -> Recommender:
-    settings = {"num_epochs": num_epochs, "batch_size": 64, "sparsity": {"density": DENSITY, **sparsity}}
+    training = {key: others.pop(key) for key in ("learning_rate",) if key in others}
+    settings = {"num_epochs": num_epochs, "batch_size": 64, "sparsity": {"density": DENSITY, **sparsity}, **training}
     model = model_class(name)(configure(name, "tiny", settings), shop.catalogue)
     model.fit(shop.train, seed=0, statistics=statistics_of(shop.train, shop.num_items), **others)
     return model
@@ -140,6 +141,36 @@ def test_a_density_outside_0_to_1_is_refused(density: float) -> None:
 def test_less_than_the_least_weights_a_row_are_refused(shop: "Shop", sparsity: dict[str, Any], lowest: str) -> None:
     with pytest.raises(ValueError, match=f"of 32 weights a row; allowed: {lowest} to 1"):
         fitted(shop, "sasrec", sparsity)
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "lightgcn"])
+def test_linear_layers_can_be_thinned_out_too(shop: "Shop", name: str, tmp_path: Path) -> None:
+    model = fitted(shop, name, {"layers": True, "num_updates": 10})
+    layer = {"gru4rec": "project"}.get(name, "blocks.0.widen")
+    assert f"{layer}.values" in model.state()
+    assert f"{layer}.weight" not in model.state()
+    save(tmp_path / "model", model, "v1", date(2024, 3, 9))
+    again = load(tmp_path / "model", model.catalogue, "v1")
+    everything = np.ones(shop.num_items, bool)
+    ours, theirs = model.topk(shop.histories, 5, everything), again.topk(shop.histories, 5, everything)
+    assert (ours[0] == theirs[0]).all()
+    later = fitted(
+        shop, name, {"layers": True, "num_updates": 0}, num_epochs=1, start=model.state(), learning_rate=1e-9
+    )
+    for key, array in model.state().items():
+        np.testing.assert_allclose(later.state()[key], array, atol=1e-5, err_msg=key)
+
+
+def test_thinned_out_layers_learn_what_follows_what(shop: "Shop") -> None:
+    validation = Validation(shop.histories, shop.targets)
+    model = fitted(shop, "sasrec", {"layers": True, "density": 0.4}, num_epochs=15, validation=validation)
+    found = model.topk(shop.histories, 1, np.ones(shop.num_items, bool))[0][:, 0]
+    assert (found == shop.targets.items).mean() > 0.8
+
+
+def test_a_network_without_a_layer_is_refused(shop: "Shop") -> None:
+    with pytest.raises(ValueError, match=r"sparsity\.layers is set, and this network has no linear layer"):
+        fitted(shop, "lightgcn", {"layers": True})
 
 
 def test_a_network_without_a_table_is_refused() -> None:
