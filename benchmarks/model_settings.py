@@ -53,15 +53,6 @@ _BEAUTY_ALIKE: Final = {  # of unirec, and of the sasrec beside it
     "warmup_steps": 100,
     "weight_decay": 0.5,
 }
-_GOWALLA: Final = {
-    "schedule": "cosine",
-    "num_epochs": 25,
-    "patience": 25,
-    "batch_size": 8192,
-    "learning_rate": 0.01,
-    "num_negatives": 256,
-    "temperature": 0.25,
-}
 _SHOP: Final = {"learning_rate": 0.0003, "num_epochs": 10}  # of both: fast learners soon know the next click alone
 _NEWS_EPOCHS: Final = 5  # of all networks: the most sessions, of articles that are read for a day or two
 _CLICK_TASKS: Final = ("diginetica", "retailrocket", "yoochoose_100k", "globo_news")
@@ -105,7 +96,6 @@ SETTINGS: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
     **{("movielens_1m", f"unirec_{name}"): _MOVIELENS_SHORT for name in _UNIREC},
     ("planted_shop", "sasrec"): _SHOP,
     ("planted_shop", "unirec"): {**_SHOP, "score": "product", "tail_weight": 0.1},
-    ("lightgcn_gowalla", "lightgcn"): _GOWALLA,
     ("amazon_beauty", "gru4rec"): {"num_epochs": 40, "patience": 5, "dropout": 0.5},
     ("amazon_beauty", "sasrec"): {"num_epochs": 40, "patience": 5, "dropout": 0.5, "weight_decay": 0.1},
     ("amazon_beauty", "unirec"): {**_BEAUTY_ALIKE, "ramp_epochs": 5},
