@@ -10,7 +10,7 @@ Shapes: U subjects, V items, E edges, D features.
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from torch import Tensor
 
 from models.sequences import Sequences
 from models.threads import one_thread_a_block
+
+BLOCK_NUMBERS: Final = 2**23  # of what edges bring together, from which on another thread pays
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +119,11 @@ class Edges:
         def work(start: int, end: int) -> None:
             _add_up(offsets, columns, weights, given, made, start, end)
 
-        ends = np.linspace(0, len(self.columns), torch.get_num_threads() + 1)[1:-1]  # blocks of equally many edges
+        num_blocks = min(torch.get_num_threads(), 1 + len(columns) * vectors.shape[1] // BLOCK_NUMBERS)
+        if num_blocks == 1:
+            work(0, num_rows)
+            return out
+        ends = np.linspace(0, len(columns), num_blocks + 1)[1:-1]  # blocks of equally many edges
         rows = [0, *np.searchsorted(offsets, ends).tolist(), num_rows]
         with one_thread_a_block() as pool:
             list(pool.map(work, rows[:-1], rows[1:]))

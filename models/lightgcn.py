@@ -53,7 +53,7 @@ class LightGcnConfig(TrainingConfig):
     temperature: float = Field(default=0.25, gt=0)
     num_negatives: int = Field(default=256, ge=1, le=100_000)
     negatives: Drawing = "uniform"
-    l2: NonNegativeFloat = 0.0001
+    l2: NonNegativeFloat = 0.05
 
 
 class Network(nn.Module):
@@ -140,9 +140,11 @@ class LightGcn(VectorRecommender[LightGcnConfig]):
     capabilities = Capabilities()
     Config = LightGcnConfig
     presets: ClassVar[Mapping[str, ModelConfig]] = {
-        "tiny": LightGcnConfig(dim=32, num_layers=2, batch_size=1024, num_epochs=8, learning_rate=0.01, patience=2),
+        "tiny": LightGcnConfig(dim=32, num_layers=2, batch_size=2048, num_epochs=8, learning_rate=0.02, patience=2),
         "small": LightGcnConfig(batch_size=8192, num_epochs=60, learning_rate=0.01, schedule="cosine", patience=10),
-        "paper": LightGcnConfig(batch_size=1024, num_epochs=1000, learning_rate=0.01, loss="bpr", patience=50),
+        "paper": LightGcnConfig(
+            batch_size=1024, num_epochs=1000, learning_rate=0.01, loss="bpr", l2=0.0001, patience=50
+        ),
     }
     _keys: NDArray[np.uint64]  # of the subjects, ascending
     _network: Network

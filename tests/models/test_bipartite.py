@@ -6,6 +6,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models import bipartite
 from models.bipartite import Graph, spread
 from tests.models.conftest import make
 
@@ -54,7 +55,8 @@ def test_edges_weigh_less_the_more_there_are_on_both_sides() -> None:
 
 
 @pytest.mark.parametrize("num_threads", [2, 3, 16])
-def test_threads_share_the_edges_and_change_nothing(num_threads: int) -> None:
+def test_threads_share_the_edges_and_change_nothing(num_threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bipartite, "BLOCK_NUMBERS", 1)
     subjects, items, adjacency = torch.randn(4, 3), torch.randn(NUM_ITEMS, 3), graph().adjacency(CPU)
     expected = spread(subjects, items, adjacency, 2)
     torch.set_num_threads(num_threads)
