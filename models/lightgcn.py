@@ -141,7 +141,7 @@ class LightGcn(VectorRecommender[LightGcnConfig]):
     Config = LightGcnConfig
     presets: ClassVar[Mapping[str, ModelConfig]] = {
         "tiny": LightGcnConfig(dim=32, num_layers=2, batch_size=2048, num_epochs=8, learning_rate=0.02, patience=2),
-        "small": LightGcnConfig(batch_size=8192, num_epochs=60, learning_rate=0.01, schedule="cosine", patience=10),
+        "small": LightGcnConfig(batch_size=8192, num_epochs=30, learning_rate=0.01, schedule="cosine", patience=10),
         "paper": LightGcnConfig(
             batch_size=1024, num_epochs=1000, learning_rate=0.01, loss="bpr", l2=0.0001, patience=50
         ),
