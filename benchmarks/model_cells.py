@@ -54,6 +54,11 @@ class Cell:
         return cls(values, {name: float(array) for name, array in numbers.items()})
 
 
+def cell_path(folder: Path, task: str, form: str, seed: int) -> Path:
+    """Return where a cell lies."""
+    return folder / f"{task}-{form}-{seed}.npz"
+
+
 def measure(task: Task, model: str, seed: int) -> Cell:
     """Fit, and rank the test."""
     fitted, numbers = fit_for_test(task, model, seed)

@@ -29,20 +29,20 @@ def headline(task: Task, cells: Cells, beside: str | None = None) -> str:
     ]  # fmt: skip
     rows = [_headline_row(task, name, some, None if name == other else cells[other]) for name, some in cells.items()]
     title = f"### {task.name}, {task.protocol} ({LABELS[task.protocol]}): {len(task.test.targets):,} cases"
-    return f"{title}\n\n{_table(head, rows)}"
+    return f"{title}\n\n{table(head, rows)}"
 
 
 def _headline_row(task: Task, name: str, cells: Sequence[Cell], others: Sequence[Cell] | None) -> list[str]:
     main = task.metrics[0]
-    per_case = _per_case(cells, main)
+    per_case = per_case_mean(cells, main)
     low, high = bootstrap_interval(per_case, seed=0)
-    difference = _difference(per_case, _per_case(others, main)) if others else ""
+    gain = difference(per_case, per_case_mean(others, main)) if others else ""
     seconds = np.mean([cell.numbers["fit_seconds"] + cell.numbers.get("refit_seconds", 0) for cell in cells])
     rate = len(per_case) / np.mean([cell.numbers["rank_seconds"] for cell in cells])
     return [
         name, str(len(cells)), *(_with_spread(cells, metric) for metric in task.metrics), f"{low:.4f} to {high:.4f}",
-        difference, f"{_number(cells, 'coverage'):.2f}", f"{_number(cells, 'epochs'):.0f}", f"{seconds:.1f}",
-        f"{rate:,.0f}", f"{_number(cells, 'peak_mib'):,.0f}",
+        gain, f"{number_mean(cells, 'coverage'):.2f}", f"{number_mean(cells, 'epochs'):.0f}", f"{seconds:.1f}",
+        f"{rate:,.0f}", f"{number_mean(cells, 'peak_mib'):,.0f}",
     ]  # fmt: skip
 
 
@@ -52,31 +52,32 @@ def slices(task: Task, cells: Cells, beside: str | None = None) -> str:
     left_out = [f"{name} ({mask.sum()})" for name, mask in task.slices.items() if name not in shown]
     head = ["model", *(f"{name} ({mask.sum():,})" for name, mask in shown.items())]
     main = task.metrics[0]
-    values = {name: _per_case(some, main) for name, some in cells.items()}
+    values = {name: per_case_mean(some, main) for name, some in cells.items()}
     rows = [[name, *(f"{own[mask].mean():.4f}" for mask in shown.values())] for name, own in values.items()]
     note = f"\n\nUnder {MIN_CASES} cases, so without a verdict: {', '.join(left_out)}." if left_out else ""
-    text = f"{main} by slice:\n\n{_table(head, rows)}"
+    text = f"{main} by slice:\n\n{table(head, rows)}"
     if beside:
         others = values.pop(beside)
         rows = [
-            [name, *(_difference(own[mask], others[mask]) for mask in shown.values())] for name, own in values.items()
+            [name, *(difference(own[mask], others[mask]) for mask in shown.values())] for name, own in values.items()
         ]
-        text += f"\n\nMinus {beside}, paired:\n\n{_table(head, rows)}"
+        text += f"\n\nMinus {beside}, paired:\n\n{table(head, rows)}"
     return text + note
 
 
-def _difference(per_case: NDArray[np.float64], others: NDArray[np.float64]) -> str:
+def difference(per_case: NDArray[np.float64], others: NDArray[np.float64]) -> str:
     """Tell how far the mean of the first is above that of the second, with its interval."""
     return "{:+.4f} ({:+.4f} to {:+.4f})".format(*paired_interval(per_case, others, seed=0))
 
 
-def _per_case(cells: Sequence[Cell], metric: str) -> NDArray[np.float64]:
+def per_case_mean(cells: Sequence[Cell], metric: str) -> NDArray[np.float64]:
+    """Return a metric of every case, float64[C], the mean over seeds."""
     mean: NDArray[np.float64] = np.mean([cell.values[metric] for cell in cells], axis=0)
     return mean
 
 
 def _mean(cells: Sequence[Cell], metric: str) -> float:
-    return float(_per_case(cells, metric).mean())
+    return float(per_case_mean(cells, metric).mean())
 
 
 def _with_spread(cells: Sequence[Cell], metric: str) -> str:
@@ -85,10 +86,12 @@ def _with_spread(cells: Sequence[Cell], metric: str) -> str:
     return f"{np.mean(means):.4f}{spread}"
 
 
-def _number(cells: Sequence[Cell], name: str) -> float:
+def number_mean(cells: Sequence[Cell], name: str) -> float:
+    """Return a number of the whole, the mean over seeds."""
     return float(np.mean([cell.numbers[name] for cell in cells]))
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table as Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.machine import command, machine
-from benchmarks.model_cells import Cell
+from benchmarks.model_cells import Cell, cell_path
 from benchmarks.model_settings import draws, entrants
 from benchmarks.model_tables import headline, slices
 from benchmarks.protocols import PROTOCOLS, Task, load_task
@@ -55,7 +55,7 @@ def _cells(task: Task, model: str, arguments: argparse.Namespace) -> list[Cell]:
 
 
 def _cell(task: Task, model: str, seed: int, arguments: argparse.Namespace) -> Cell:
-    path = arguments.folder.resolve() / f"{task.name}-{model}-{seed}.npz"
+    path = cell_path(arguments.folder.resolve(), task.name, model, seed)
     if not path.exists():
         job = [str(arguments.data.resolve()), task.name, model, str(seed), str(path)]
         subprocess.run([sys.executable, "-m", "benchmarks.model_cells", *job], cwd=ROOT, check=True)

@@ -15,10 +15,10 @@ from typing import Final
 import numpy as np
 
 from benchmarks.machine import command, machine
-from benchmarks.model_cells import Cell
+from benchmarks.model_cells import Cell, cell_path
 from benchmarks.model_settings import ALIKE_DIMS, DENSITIES
-from benchmarks.sparsity_cells import NUM_GROUPS, cell_path, trained_as
-from models.metrics import paired_interval
+from benchmarks.model_tables import difference, number_mean, per_case_mean, table
+from benchmarks.sparsity_cells import NUM_GROUPS, trained_as
 
 ROOT: Final = Path(__file__).parents[1]
 FORMS: Final = (
@@ -63,37 +63,31 @@ def costs(cells: dict[str, list[Cell]]) -> str:
     main = metrics[0]
     head = ["form", "seeds", *metrics, f"{main} of the first", "minus the first, 95 %", "tables MiB", "share",
             "trained MiB", "peak MiB", "s/epoch", "ever live", "budget ~ degree"]  # fmt: skip
-    lines = [head, ["---"] * len(head)]
+    rows = []
     for form, some in cells.items():
-        per_case = [np.mean([cell.values[main] for cell in many], axis=0) for many in (some, dense)]
-        share = f"{per_case[0].mean() / per_case[1].mean():.1%}"
-        difference = "{:+.4f} ({:+.4f} to {:+.4f})".format(*paired_interval(*per_case, seed=0))
-        numbers = {name: float(np.mean([cell.numbers[name] for cell in some])) for name in some[0].numbers}
+        per_case, of_first = per_case_mean(some, main), per_case_mean(dense, main)
+        numbers = {name: number_mean(some, name) for name in some[0].numbers}
         bytes_share = numbers["file_bytes"] / dense[0].numbers["file_bytes"]
         correlation = numbers["correlation"]
-        lines.append(
-            [form, str(len(some)), *(f"{np.mean([cell.values[name].mean() for cell in some]):.4f}" for name in metrics),
-             share, difference if some is not dense else "", f"{numbers['file_bytes'] / 2**20:.2f}",
-             f"{bytes_share:.3f}", f"{numbers['state_bytes'] / 2**20:.1f}", f"{numbers['peak_mib']:,.0f}",
-             f"{numbers['epoch_seconds']:.1f}", f"{numbers['ever_live']:.2f}",
+        rows.append(
+            [form, str(len(some)), *(f"{per_case_mean(some, name).mean():.4f}" for name in metrics),
+             f"{per_case.mean() / of_first.mean():.1%}", difference(per_case, of_first) if some is not dense else "",
+             f"{numbers['file_bytes'] / 2**20:.2f}", f"{bytes_share:.3f}", f"{numbers['state_bytes'] / 2**20:.1f}",
+             f"{numbers['peak_mib']:,.0f}", f"{numbers['epoch_seconds']:.1f}", f"{numbers['ever_live']:.2f}",
              "" if np.isnan(correlation) else f"{correlation:.2f}"]
         )  # fmt: skip
-    return _table(lines)
+    return table(head, rows)
 
 
 def by_degree(cells: dict[str, list[Cell]]) -> str:
     """Return what every form finds of subjects and of items of few events and of many: ten groups of as many cases."""
     head = ["recall@20, by decile of events", *(str(number + 1) for number in range(NUM_GROUPS))]
-    lines = [head, ["---"] * len(head)]
+    rows = []
     for kind in ("subjects", "items"):
         for form, some in cells.items():
-            found = [np.mean([cell.numbers[f"{kind}_{number}"] for cell in some]) for number in range(NUM_GROUPS)]
-            lines.append([f"{kind}: {form}", *(f"{value:.3f}" for value in found)])
-    return _table(lines)
-
-
-def _table(lines: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+            found = [number_mean(some, f"{kind}_{number}") for number in range(NUM_GROUPS)]
+            rows.append([f"{kind}: {form}", *(f"{value:.3f}" for value in found)])
+    return table(head, rows)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from benchmarks.memory import peak_mib
-from benchmarks.model_cells import Cell, rank_test
+from benchmarks.model_cells import Cell, cell_path, rank_test
 from benchmarks.model_settings import DENSITIES, entrant
 from benchmarks.protocols import Task, load_task
 from models import rewiring
@@ -154,7 +154,7 @@ def _ever_live() -> Iterator[dict[int, NDArray[np.bool_]]]:
     def watched(table: SparseTable, *arguments: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         if id(table) not in marked:
             marked[id(table)] = np.zeros(table.num_embeddings * table.embedding_dim, bool)
-            marked[id(table)][(table.rows() * table.embedding_dim + table.columns.long()).numpy()] = True
+            marked[id(table)][table.places().numpy()] = True
         dropped, grown = rewire(table, *arguments)
         marked[id(table)][grown] = True
         return dropped, grown
@@ -202,11 +202,6 @@ def _correlation(task: Task, tables: dict[str, Arrays]) -> float:
         return float("nan")
     counts = np.bincount(task.everything.items, minlength=task.num_items)[FIRST_ITEM:]
     return float(np.corrcoef(budget, np.sqrt(counts))[0, 1])
-
-
-def cell_path(folder: Path, task: str, form: str, seed: int) -> Path:
-    """Return where a cell lies."""
-    return folder / f"{task}-{form}-{seed}.npz"
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ Shapes: U subjects, V items, E edges, D features.
 """
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Self
@@ -180,10 +181,16 @@ class _Spread(torch.autograd.Function):
         return *_mean_of_steps(grads[0], grads[1], ctx.adjacency, ctx.steps), None, None
 
 
-def _mean_of_steps(subjects_UD: Tensor, items_VD: Tensor, adjacency: Adjacency, steps: int) -> tuple[Tensor, Tensor]:
-    sums = subjects_UD.clone(), items_VD.clone()
+def walk(subjects_UD: Tensor, items_VD: Tensor, adjacency: Adjacency, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Give what the vectors are after each of some steps."""
     for _ in range(steps):
         subjects_UD, items_VD = adjacency.to_subjects @ items_VD, adjacency.to_items @ subjects_UD
-        sums[0].add_(subjects_UD)
-        sums[1].add_(items_VD)
+        yield subjects_UD, items_VD
+
+
+def _mean_of_steps(subjects_UD: Tensor, items_VD: Tensor, adjacency: Adjacency, steps: int) -> tuple[Tensor, Tensor]:
+    sums = subjects_UD.clone(), items_VD.clone()
+    for after in walk(subjects_UD, items_VD, adjacency, steps):
+        sums[0].add_(after[0])
+        sums[1].add_(after[1])
     return sums[0].div_(steps + 1), sums[1].div_(steps + 1)

@@ -24,7 +24,7 @@ from pydantic import Field, NonNegativeFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.bipartite import Adjacency, Graph, spread
+from models.bipartite import Adjacency, Graph, spread, walk
 from models.known_weights import begin_with, take_over
 from models.losses import sampled_softmax
 from models.negatives import Drawing, Negatives, NegativeSampler
@@ -100,9 +100,9 @@ class Network(nn.Module):
             return items_VD, items_VD
         edges = self._edges(items_VD.device)
         before_VD, sum_VD = torch.zeros_like(items_VD), items_VD.clone()
-        for _ in range(self.num_layers):
+        for _, after_VD in walk(subjects_UD, items_VD, edges, self.num_layers):
             before_VD += items_VD
-            subjects_UD, items_VD = edges.to_subjects @ items_VD, edges.to_items @ subjects_UD
+            items_VD = after_VD
             sum_VD += items_VD
         weights_V = torch.from_numpy(self.graph.item_weights).to(items_VD.device)
         scale = 1 / (self.num_layers + 1)

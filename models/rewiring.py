@@ -74,45 +74,38 @@ def rewire(
     gradient: float32[N, D], which is used up; rows of 0 were not read. share: of the live weights of the rows that were
     read, rounded up. moments: float32[W] each, which follow the weights. As many are dropped as grow.
     """
-    arrays = _Arrays(table, moments)
+    offsets, values = table.offsets.numpy(force=True), table.values.numpy(force=True)
+    places = table.places().numpy(force=True)
     read: NDArray[np.bool_] = np.any(gradient, axis=1)
-    magnitudes = np.abs(arrays.values)
-    _protect(arrays.offsets, magnitudes, read, least)
-    scores = np.abs(gradient, out=gradient)
-    scores[arrays.rows, arrays.columns] = 0
-    num_live = int(np.diff(arrays.offsets)[read].sum())
+    magnitudes = np.abs(values)
+    _protect(offsets, magnitudes, read, least)
+    scores = np.abs(gradient, out=gradient).ravel()
+    scores[places] = 0
+    num_live = int(np.diff(offsets)[read].sum())
     wanted = min(math.ceil(share * num_live), int(np.isfinite(magnitudes).sum()), int(np.count_nonzero(scores)))
     dropped = _largest(~magnitudes.view(np.uint32), wanted)
-    grown = _largest(scores.ravel().view(np.uint32), wanted)
-    places = arrays.rows * table.embedding_dim + arrays.columns
-    arrays.replace(table, dropped, np.concatenate([np.delete(places, dropped), grown]))
+    grown = _largest(scores.view(np.uint32), wanted)
+    _replace(table, moments, dropped, np.concatenate([np.delete(places, dropped), grown]))
     return places[dropped], grown
 
 
-class _Arrays:
-    """The tensors of a table as arrays, and what of them stays when some weights are replaced by others."""
-
-    def __init__(self, table: SparseTable, moments: Sequence[Tensor]) -> None:
-        self.values = table.values.numpy(force=True)
-        self.offsets, self.columns = table.offsets.numpy(force=True), table.columns.numpy(force=True).astype(np.int64)
-        self.rows = np.repeat(np.arange(table.num_embeddings), np.diff(self.offsets))
-        self.moments = moments
-
-    @torch.no_grad()
-    def replace(self, table: SparseTable, dropped: NDArray[np.int64], places: NDArray[np.int64]) -> None:
-        """Put weights that are kept and those that grew, row * D + column, in order; these begin with 0."""
-        order = np.argsort(places, kind="stable")
-        rows, columns = np.divmod(places[order], table.embedding_dim)
-        lengths = np.bincount(rows, minlength=table.num_embeddings)
-        table.offsets[1:] = torch.from_numpy(np.cumsum(lengths))
-        table.columns.copy_(torch.from_numpy(columns))
-        index = torch.from_numpy(order).to(table.values.device)
-        kept = torch.ones(len(places), dtype=torch.bool, device=table.values.device)
-        kept[torch.from_numpy(dropped)] = False
-        for tensor in (table.values, *self.moments):
-            padded = torch.zeros_like(tensor)
-            padded[: len(places) - len(dropped)] = tensor[kept]
-            tensor.copy_(padded[index])
+@torch.no_grad()
+def _replace(
+    table: SparseTable, moments: Sequence[Tensor], dropped: NDArray[np.int64], places: NDArray[np.int64]
+) -> None:
+    """Put in order the places of what is kept and, after them, of what grew, row * D + column; these begin with 0."""
+    order = np.argsort(places, kind="stable")
+    rows, columns = np.divmod(places[order], table.embedding_dim)
+    lengths = np.bincount(rows, minlength=table.num_embeddings)
+    table.offsets[1:] = torch.from_numpy(np.cumsum(lengths))
+    table.columns.copy_(torch.from_numpy(columns))
+    index = torch.from_numpy(order).to(table.values.device)
+    kept = torch.ones(len(places), dtype=torch.bool, device=table.values.device)
+    kept[torch.from_numpy(dropped)] = False
+    for tensor in (table.values, *moments):
+        padded = torch.zeros_like(tensor)
+        padded[: len(places) - len(dropped)] = tensor[kept]
+        tensor.copy_(padded[index])
 
 
 @njit(cache=True)

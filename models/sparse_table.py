@@ -60,6 +60,10 @@ class SparseTable(nn.Module):
         lengths = self.offsets.diff()
         return torch.arange(self.num_embeddings, device=lengths.device).repeat_interleave(lengths)
 
+    def places(self) -> Tensor:
+        """Return the place of every live weight in the whole table, int64[W]: row * D + column."""
+        return self.rows() * self.embedding_dim + self.columns.long()
+
     def spread(self, budget: Tensor) -> None:
         """Give each row so many weights, int64[N], at columns drawn from torch's random numbers; their values stay."""
         assert int(budget.sum()) == len(self.values), "a budget is spent as a whole"

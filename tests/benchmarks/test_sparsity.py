@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from benchmarks import sparsity
-from benchmarks.model_cells import Cell
+from benchmarks.model_cells import Cell, cell_path
 from benchmarks.model_settings import entrant
-from benchmarks.sparsity_cells import cell_path, changes, trained_as
+from benchmarks.sparsity_cells import changes, trained_as
 
 
 def cell_of(form: str, seed: int) -> Cell:

@@ -196,11 +196,11 @@ def test_weights_that_grew_learn_in_the_next_step(
         table = rewirer.tables[1]
         if grown:
             assert table.values.grad is not None
-            places = (table.rows() * table.embedding_dim + table.columns.long()).numpy()
+            places = table.places().numpy()
             learnt.append(float((table.values.grad.numpy()[np.isin(places, grown.pop())] != 0).mean()))
-        was = (table.rows() * table.embedding_dim + table.columns.long()).numpy()
+        was = table.places().numpy()
         after(rewirer, *arguments)
-        now = (table.rows() * table.embedding_dim + table.columns.long()).numpy()
+        now = table.places().numpy()
         if len(fresh := np.setdiff1d(now, was)):
             grown.append(fresh)
 
@@ -212,12 +212,12 @@ def test_weights_that_grew_learn_in_the_next_step(
 
 PEAK = """
 import json, sys
-from pathlib import Path
 import numpy as np
 import torch
 from models.catalogue import Catalogue
 from models.lightgcn import LightGcn, LightGcnConfig
 from models.sequences import Sequences
+from benchmarks.memory import peak_mib
 
 torch.set_num_threads(1)
 num_subjects, num_items = 100_000, 50_000
@@ -229,13 +229,9 @@ config = LightGcnConfig(
 )
 few = train.take(np.arange(100))
 LightGcn(config, Catalogue(1000)).fit(few.where(few.items < 1000), seed=0)  # what every training takes
-
-def peak():  # what resource.getrusage tells may be that of the process which started this one
-    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
-
-before = peak()
+before = peak_mib()
 LightGcn(config, Catalogue(num_items)).fit(train, seed=0)
-print(peak() - before)
+print(peak_mib() - before)
 """
 
 
@@ -246,7 +242,7 @@ def peak_of_training(sparsity: dict[str, Any]) -> float:
     environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return int(done.stdout) / 1024
+    return float(done.stdout)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read from /proc")
